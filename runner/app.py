@@ -1,0 +1,64 @@
+"""argv → Hydra → typed configuration → task."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from importlib import import_module
+from typing import Any
+
+import hydra
+from dotenv import load_dotenv
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from runner import checks, config, logs
+from runner.config import Config
+from runner.errors import RunnerError
+from runner.folders import RESOURCES
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """The console script: exit status 0, 1 with one message, or 130 when interrupted."""
+    load_dotenv(".env")
+    os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")  # jobs hold no model
+    launch = hydra.main(
+        config_path=str(RESOURCES / "conf"), config_name="config", version_base="1.3"
+    )(_run)
+    launch()
+
+
+def _run(composed: DictConfig) -> None:
+    """One composition. Errors end here: past this point Hydra would print the overrides."""
+    try:
+        status = run(composed)
+    except RunnerError as error:
+        print(error, file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    if status:  # a sweep goes on after a success
+        sys.exit(status)
+
+
+def run(composed: DictConfig) -> int:
+    """Checks the configuration and performs its task; the exit status.
+
+    Raises:
+        RunnerError: with the one message to print.
+    """
+    settings = config.load(composed)
+    checks.check(settings, sweep=HydraConfig.get().mode is RunMode.MULTIRUN)
+    logs.set_up(settings.log)
+    return asyncio.run(_task(settings)(settings))
+
+
+def _task(settings: Config) -> Callable[[Config], Coroutine[Any, Any, int]]:
+    """The task's coroutine. Its module is imported only now: a call imports no indexer."""
+    name = settings.task.name
+    module = "runner.models.server" if name == "models" else f"runner.{name}"
+    task: Callable[[Config], Coroutine[Any, Any, int]] = import_module(module).main
+    return task

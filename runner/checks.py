@@ -1,0 +1,129 @@
+"""The rules that hold between keys. Types and bounds of single keys are in ``config``.
+
+Every rule is a function that yields its problems; `check` raises them all at once.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from runner.chains import llm_candidates
+from runner.config import CallTask, Config, GoogleRealtimeLLM
+from runner.errors import ConfigError, Problem, RunnerError
+from runner.folders import data_dir
+
+_SWEEPABLE = {"call", "doctor", "index"}
+_WHOLE_MACHINE = {"0.0.0.0", "::", ""}  # noqa: S104  (named to be refused)
+
+
+def check(config: Config, *, sweep: bool = False) -> None:
+    """Raises:
+    ConfigError: with every rule that ``config`` breaks.
+    RunnerError: a task that does not end was started under ``--multirun``.
+    """
+    if sweep and config.task.name not in _SWEEPABLE:
+        raise RunnerError(
+            f"task={config.task.name} does not end by itself, so --multirun would run the "
+            "configurations one after another for ever. Start it without --multirun, or sweep "
+            f"one of: {', '.join(sorted(_SWEEPABLE))}."
+        )
+    problems = [problem for rule in _RULES for problem in rule(config)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _chunks(config: Config) -> Iterator[Problem]:
+    if config.rag.chunk_overlap >= config.rag.chunk_size:
+        yield Problem(
+            "rag.chunk_overlap",
+            config.rag.chunk_overlap,
+            f"less than rag.chunk_size ({config.rag.chunk_size})",
+            "Set rag.chunk_overlap=200 rag.chunk_size=1000.",
+        )
+
+
+def _pool(config: Config) -> Iterator[Problem]:
+    low, high = config.database.min_connections, config.database.max_connections
+    if low > high:
+        yield Problem(
+            "database.min_connections",
+            low,
+            f"at most database.max_connections ({high})",
+            "Set POSTGRES_MIN_CONN or POSTGRES_MAX_CONN.",
+        )
+
+
+def _endpointing(config: Config) -> Iterator[Problem]:
+    low, high = config.turn.min_endpointing_delay_s, config.turn.max_endpointing_delay_s
+    if low > high:
+        yield Problem(
+            "turn.min_endpointing_delay_s", low, f"at most turn.max_endpointing_delay_s ({high})"
+        )
+
+
+def _ports(config: Config) -> Iterator[Problem]:
+    uses = {
+        "livekit.url": urlsplit(config.livekit.url).port or 7880,
+        "livekit.tcp_port": config.livekit.tcp_port,
+        "livekit.udp_port": config.livekit.udp_port,
+        "web.port": config.web.port,
+        "models.port": config.models.port,
+    }
+    by_port: dict[int, list[str]] = defaultdict(list)
+    for key, port in uses.items():
+        by_port[port].append(key)
+    for port, keys in by_port.items():
+        if len(keys) > 1:
+            yield Problem(keys[1], port, f"another port than {keys[0]}", f"Set {keys[1]}=….")
+
+
+def _chain(config: Config) -> Iterator[Problem]:
+    known = sorted(config.fallback)
+    for name in config.failover.order:
+        if name not in config.fallback:
+            yield Problem(
+                "failover.order",
+                name,
+                f"one of {', '.join(known)}",
+                f"Place the provider with +llm@fallback.{name}={name}.",
+            )
+    for key, member in (
+        *((f"fallback.{name}", llm) for name, llm in config.fallback.items()),
+        ("stand_in.llm", config.stand_in.llm),
+    ):
+        if isinstance(member, GoogleRealtimeLLM):
+            yield Problem(key, member.name, "an LLM that answers text", "It speaks by itself.")
+
+
+def _keys(config: Config) -> Iterator[Problem]:
+    """An LLM must be left to ask when those without their keys are skipped."""
+    if any(name not in config.fallback for name in config.failover.order):
+        return
+    chain = llm_candidates(config)
+    alone = isinstance(config.llm, GoogleRealtimeLLM)
+    candidates = chain[:1] if alone else chain
+    if all(candidate.missing_key for candidate in candidates):
+        variable = candidates[0].missing_key
+        yield Problem("llm", config.llm.name, f"usable: {variable} is not set", f"Set {variable}.")
+
+
+def _hosts(config: Config) -> Iterator[Problem]:
+    for key, host in (("web.host", config.web.host), ("models.host", config.models.host)):
+        if host in _WHOLE_MACHINE:
+            yield Problem(
+                key, host, "one address, not all of them", f"Set {key}=127.0.0.1, or name one."
+            )
+
+
+def _files(config: Config) -> Iterator[Problem]:
+    if isinstance(config.task, CallTask):
+        for name in config.task.audio:
+            if not Path(name).is_file():
+                yield Problem("task.audio", name, "a WAV file that exists")
+    folder = data_dir(config.deployment)
+    if folder.exists() and not folder.is_dir():
+        yield Problem("deployment.data_dir", str(folder), "a folder")
+
+
+_RULES = (_chunks, _pool, _endpointing, _ports, _chain, _keys, _hosts, _files)

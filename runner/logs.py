@@ -1,0 +1,32 @@
+"""The log: one line an event on the terminal, nothing that a caller said unless configured."""
+
+import logging
+import sys
+
+from runner.config import Log
+
+_NOISY = ("httpx2", "httpx", "httpcore", "aiohttp.access", "openai", "asyncio", "hydra", "livekit")
+
+
+class WithoutCallers(logging.Filter):
+    """Drops what livekit-agents attaches as personal (``lk.pii.*``), and its messages that
+    quote a caller or a reply in their text."""
+
+    _QUOTING = ("text_sent", "no audio frames")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for key in [key for key in vars(record) if key.startswith("lk.pii.") or key == "text_sent"]:
+            delattr(record, key)
+        return not any(quote in str(record.msg) for quote in self._QUOTING)
+
+
+def set_up(config: Log) -> None:
+    """Configures the root logger; for the parent and again in every job's process."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
+    if not config.transcripts:
+        handler.addFilter(WithoutCallers())
+    logging.basicConfig(level=config.level, handlers=[handler], force=True)
+    if config.level != "DEBUG":
+        for name in _NOISY:
+            logging.getLogger(name).setLevel(logging.WARNING)
