@@ -1,0 +1,1 @@
+"""What serves: one module a kind of STT, TTS or LLM. They know no configuration."""

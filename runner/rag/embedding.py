@@ -1,0 +1,103 @@
+"""Texts turned into vectors by an OpenAI-shaped ``/v1/embeddings``."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import aiohttp
+from annotated_types import Len
+from pydantic import BaseModel, FiniteFloat, ValidationError
+
+from runner.config import EMBEDDING_DIMENSIONS
+from runner.errors import ProviderError
+
+_BATCH_TEXTS = 64
+_TIMEOUT_S = 60.0  # a full batch of long chunks takes two cores about 2 s, behind others' more
+_ANSWER_BYTES = 8_000_000
+_QUOTE_CHARS = 200
+
+
+class _Embedding(BaseModel):
+    index: int
+    embedding: Annotated[list[FiniteFloat], Len(1)]
+
+
+class _Answer(BaseModel):
+    data: list[_Embedding]
+
+
+class Embedder:
+    """A client of the embedding server, for one event loop: one session, made when first used.
+
+    ``url`` ends in ``/v1``.
+    """
+
+    def __init__(self, url: str, model: str) -> None:
+        self._url = f"{url}/embeddings"
+        self._model = model
+        self._http: aiohttp.ClientSession | None = None
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector of 384 numbers for each text, in their order.
+
+        Raises:
+            ProviderError: the server did not answer, or not with such vectors.
+        """
+        vectors: list[list[float]] = []
+        for start in range(0, len(texts), _BATCH_TEXTS):
+            vectors += await self._batch(texts[start : start + _BATCH_TEXTS])
+        return vectors
+
+    async def aclose(self) -> None:
+        """Close the session."""
+        if self._http is not None:
+            await self._http.close()
+
+    async def _batch(self, texts: Sequence[str]) -> list[list[float]]:
+        try:
+            answer = _Answer.model_validate_json(await self._post(texts))
+        except ValidationError:
+            raise self._error("its answer is not that of an embedding server") from None
+        found = sorted(answer.data, key=lambda item: item.index)
+        if [item.index for item in found] != list(range(len(texts))):
+            raise self._error(f"asked for {len(texts)} texts, it answered {len(found)}")
+        return [self._checked(item.embedding) for item in found]
+
+    async def _post(self, texts: Sequence[str]) -> bytes:
+        if self._http is None:
+            timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+            self._http = aiohttp.ClientSession(timeout=timeout)
+        body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
+        try:
+            async with self._http.post(self._url, json=body) as response:
+                return await self._read(response)
+        except TimeoutError:
+            raise self._error(f"no answer within {_TIMEOUT_S:g} s") from None
+        except aiohttp.ClientError as error:
+            raise self._error(str(error)) from None
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for part in response.content.iter_any():
+            body += part
+            if len(body) > _ANSWER_BYTES:
+                raise self._error(f"its answer is longer than {_ANSWER_BYTES} bytes")
+        if not response.ok:
+            quote = body[:_QUOTE_CHARS].decode(errors="replace")
+            raise self._error(f"status {response.status}, {quote!r}")
+        return bytes(body)
+
+    def _checked(self, vector: list[float]) -> list[float]:
+        if len(vector) != EMBEDDING_DIMENSIONS:
+            raise self._error(
+                f"{self._model} gives {len(vector)} numbers a text, the database holds "
+                f"{EMBEDDING_DIMENSIONS}; set rag.embedding_model to a model with as many, "
+                "such as all-MiniLM-L6-v2"
+            )
+        if not any(vector):
+            raise self._error("it answered a vector of zeros, which has no direction")
+        return vector
+
+    def _error(self, reason: str) -> ProviderError:
+        return ProviderError(
+            f"The embedding server at {self._url} (rag.embedding_url) does not serve: {reason}."
+        )
