@@ -21,10 +21,10 @@ TIED = $(shell setpriv --pdeathsig TERM true 2>/dev/null && echo setpriv --pdeat
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
 
-run: .venv/run web/out/index.html ## install what is missing and take calls; ARGS="llm=ollama gpu=cpu_fallback"
+run: .venv/run web/out/csp.json ## install what is missing and take calls; ARGS="llm=ollama gpu=cpu_fallback"
 	@exec $(TIED) $(BIN)/python -m runner $(ARGS)
 
-test: .venv/dev web/out/index.html ## run every test, with a real call in a browser; ARGS="tests/unit -k chunk"
+test: .venv/dev web/out/csp.json ## run every test, with a real call in a browser; ARGS="tests/unit -k chunk"
 	@CHROMIUM="$$(tests/browser.sh)" && export CHROMIUM && exec $(BIN)/python -m pytest $(ARGS)
 
 check: .venv/dev web/node_modules/.package-lock.json ## lint, formatting, types, and whether the project's files agree
@@ -34,7 +34,7 @@ check: .venv/dev web/node_modules/.package-lock.json ## lint, formatting, types,
 	web/node.sh npm run --silent typecheck
 	$(BIN)/python -m pytest --quiet tests/unit/test_project.py
 
-page: web/out/index.html ## build the page that calls are made from
+page: web/out/csp.json ## build the page that calls are made from
 
 lock: ## pin again what pyproject.toml asks for; ARGS=--upgrade for the newest versions
 	@uv --version >/dev/null 2>&1 || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
@@ -44,7 +44,7 @@ lock: ## pin again what pyproject.toml asks for; ARGS=--upgrade for the newest v
 	$(LOCK) pyproject.toml --extra embedded --group dev -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra embedded --extra models -o requirements/models.txt
 
-wheel: .venv/dev web/out/index.html ## build a wheel that holds the page and the manual, into dist/
+wheel: .venv/dev web/out/csp.json ## build a wheel that holds the page and the manual, into dist/
 	$(BIN)/hatchling build -t wheel
 
 clean: ## remove all that make made; the database and the models are elsewhere and stay
@@ -87,7 +87,7 @@ web/node_modules/.package-lock.json: web/package.json web/package-lock.json
 	@web/node.sh npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-web/out/index.html: $(PAGE) web/node_modules/.package-lock.json
+web/out/csp.json: $(PAGE) web/node_modules/.package-lock.json
 	@echo "Building the page …"
 	@web/node.sh npm run --silent build >web/node_modules/.build.log 2>&1 \
 		|| { cat web/node_modules/.build.log; exit 1; }

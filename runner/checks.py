@@ -54,14 +54,6 @@ def _pool(config: Config) -> Iterator[Problem]:
         )
 
 
-def _endpointing(config: Config) -> Iterator[Problem]:
-    low, high = config.turn.min_endpointing_delay_s, config.turn.max_endpointing_delay_s
-    if low > high:
-        yield Problem(
-            "turn.min_endpointing_delay_s", low, f"at most turn.max_endpointing_delay_s ({high})"
-        )
-
-
 def _ports(config: Config) -> Iterator[Problem]:
     uses = {
         "livekit.url": urlsplit(config.livekit.url).port or 7880,
@@ -126,4 +118,4 @@ def _files(config: Config) -> Iterator[Problem]:
         yield Problem("deployment.data_dir", str(folder), "a folder")
 
 
-_RULES = (_chunks, _pool, _endpointing, _ports, _chain, _keys, _hosts, _files)
+_RULES = (_chunks, _pool, _ports, _chain, _keys, _hosts, _files)

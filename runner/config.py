@@ -178,8 +178,7 @@ class Agent(Strict):
 class Turn(Strict):
     """When the caller's turn is over, and what stops the agent's."""
 
-    min_endpointing_delay_s: Delay
-    max_endpointing_delay_s: Delay
+    endpointing_delay_s: Delay
     vad_silence_s: Seconds
     preemptive_generation: bool
     min_interruption_s: Delay

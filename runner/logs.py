@@ -5,7 +5,8 @@ import sys
 
 from runner.config import Log
 
-_NOISY = ("httpx2", "httpx", "httpcore", "aiohttp.access", "openai", "asyncio", "hydra", "livekit")
+_NOISY = ("httpx2", "httpx", "httpcore", "aiohttp.access", "openai", "asyncio", "hydra")
+_NATIVE = "livekit"  # the SDK's native part warns at every hanging up
 
 
 class WithoutCallers(logging.Filter):
@@ -30,3 +31,5 @@ def set_up(config: Log) -> None:
     if config.level != "DEBUG":
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(_NATIVE).setLevel(logging.ERROR)
+        logging.getLogger("livekit.agents").setLevel(logging.WARNING)

@@ -8,7 +8,7 @@ _THANKS = "You are welcome. Is there anything else you would like to know?"
 _HEARING = "Yes, I can hear you. What would you like to know?"
 _IDENTITY = (
     "I am a voice agent, and right now I work without a language model. "
-    "I look for the sentences that answer you in the documents, and read them to you."
+    "Ask me about my documents: I look for the sentences that answer you, and read them to you."
 )
 _GOODBYE = "Goodbye, and thank you for calling."
 
@@ -37,6 +37,8 @@ _PHRASES = (
             "what(?: i)?s your name",
             "are you (?:an? )?(?:real|human|robot|bot|machine|ai|person)(?: person)?",
             "who am i (?:talking|speaking) (?:to|with)",
+            "(?:what|how) can you (?:do|help me)(?: for me)?",
+            "help(?: me)?",
         ),
         _IDENTITY,
     ),

@@ -1,0 +1,99 @@
+"""How fast the parts are right now: what doctor measures where a mere answer says too little."""
+
+import time
+from dataclasses import dataclass
+
+import aiohttp
+from livekit import rtc
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runner import build, sql
+from runner.config import Config
+from runner.rag.embedding import Embedder
+from runner.rag.search import Search
+
+_SENTENCE = "The quick brown fox jumps over the lazy dog."
+_QUESTION = "How do I change the greeting?"
+
+
+@dataclass(frozen=True)
+class DatabaseFacts:
+    """What the database holds. ``shared_sessions``: ids that two sessions carry; always 0."""
+
+    version: str
+    vector: str
+    instructions: int
+    documents: int
+    chunks: int
+    shared_sessions: int
+    query_ms: float
+
+
+@dataclass(frozen=True)
+class SpeechFacts:
+    """A sentence spoken and heard again. ``realtime_factor``: seconds of work a second of audio."""
+
+    tts: str
+    first_audio_ms: float
+    realtime_factor: float
+    stt: str
+    transcribed_ms: float
+    heard: str
+
+
+async def database(engine: AsyncEngine) -> DatabaseFacts:
+    """The counts, and the time of the specification's query for active sessions."""
+    async with engine.connect() as connection:
+        facts = (
+            await connection.execute(text(sql.queries("doctor.sql")["database_facts"]))
+        ).mappings()
+        row = facts.one()
+        begin = time.perf_counter()
+        await connection.execute(text(sql.queries("doctor.sql")["latest_active_sessions"]))
+        query_ms = (time.perf_counter() - begin) * 1000
+    return DatabaseFacts(**row, query_ms=query_ms)
+
+
+async def search(config: Config, engine: AsyncEngine) -> float:
+    """Milliseconds of one search, from the question to its passages, once warm.
+
+    Raises:
+        ProviderError: the embedding server does not answer.
+    """
+    embedder = Embedder(config.rag.embedding_url, config.rag.embedding_model)
+    try:
+        await Search(engine, embedder, config.rag)("warm up")
+        begin = time.perf_counter()
+        await Search(engine, embedder, config.rag)(_QUESTION)
+        return (time.perf_counter() - begin) * 1000
+    finally:
+        await embedder.aclose()
+
+
+async def speech(config: Config) -> SpeechFacts:
+    """Speaks a sentence through the TTS chain and lets the STT chain hear it.
+
+    Raises:
+        APIError: no member of a chain served.
+    """
+    async with aiohttp.ClientSession() as http:
+        tts, stt = build.tts_chain(config, http), build.stt_chain(config, http)
+        begin = time.perf_counter()
+        frames: list[rtc.AudioFrame] = []
+        first_audio_ms = 0.0
+        async with tts.synthesize(_SENTENCE) as stream:
+            async for audio in stream:
+                first_audio_ms = first_audio_ms or (time.perf_counter() - begin) * 1000
+                frames.append(audio.frame)
+        spoken_s = time.perf_counter() - begin
+        begin = time.perf_counter()
+        event = await stt.recognize(frames)
+        return SpeechFacts(
+            tts=tts.chain.served_by or "",
+            first_audio_ms=first_audio_ms,
+            realtime_factor=spoken_s / sum(frame.duration for frame in frames),
+            stt=stt.chain.served_by or "",
+            transcribed_ms=(time.perf_counter() - begin) * 1000,
+            heard=event.alternatives[0].text if event.alternatives else "",
+        )

@@ -1,0 +1,71 @@
+"""``POST /v1/embeddings``: MiniLM behind OpenAI's shape."""
+
+import base64
+from typing import Any
+
+from aiohttp import web
+
+from runner.config import EMBEDDING_DIMENSIONS
+from runner.models.lanes import Lane
+from runner.models.minilm import Cache, Embedding, MiniLM
+from runner.models.shapes import EmbeddingRequest, as_json, read_json, unknown_model
+from runner.models.weights import MINILM
+
+_CACHED_TEXTS = 20_000  # 1.6 kB each
+_URGENT_CHARS = 4_096  # a request that is no longer comes from a call, a longer one indexes
+
+
+class Embeddings:
+    """The model, with a lane for the questions of calls and one for the texts of an index."""
+
+    def __init__(self, minilm: MiniLM, urgent: Lane, bulk: Lane) -> None:
+        self._minilm = minilm
+        self._urgent = urgent
+        self._bulk = bulk
+        self._cache = Cache(_CACHED_TEXTS)
+        self.description: dict[str, Any] = {
+            "id": MINILM.name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "sentence-transformers",
+            "task": "feature-extraction",
+            "dimensions": EMBEDDING_DIMENSIONS,
+        }
+
+    async def post(self, request: web.Request) -> web.Response:
+        """A vector a text, in their order. ``X-Cached`` counts those that were known already."""
+        wanted = await read_json(request, EmbeddingRequest)
+        if wanted.model not in {MINILM.name, MINILM.repo}:
+            raise unknown_model(MINILM.name)
+        texts = wanted.texts
+        known = {text: kept for text in texts if (kept := self._cache.get(text))}
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        cached = sum(text in known for text in texts)
+        if new:
+            known |= await self._made(new)
+        vectors = [_encoded(known[text], wanted.encoding_format) for text in texts]
+        data = [
+            {"object": "embedding", "index": at, "embedding": vector}
+            for at, vector in enumerate(vectors)
+        ]
+        tokens = sum(known[text].tokens for text in texts)
+        answer = {"object": "list", "model": MINILM.name, "data": data}
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return as_json({**answer, "usage": usage}, headers={"X-Cached": str(cached)})
+
+    async def _made(self, texts: list[str]) -> dict[str, Embedding]:
+        urgent = len(texts) == 1 or sum(map(len, texts)) <= _URGENT_CHARS
+        lane = self._urgent if urgent else self._bulk
+        made = {}
+        with lane.place():
+            async for batch in lane.turns(self._minilm.embed(texts)):
+                for at, embedding in batch.items():
+                    made[texts[at]] = embedding
+                    self._cache.put(texts[at], embedding)
+        return made
+
+
+def _encoded(embedding: Embedding, encoding: str) -> Any:
+    if encoding == "base64":
+        return base64.b64encode(embedding.vector.astype("<f4").tobytes()).decode()
+    return embedding.vector.tolist()

@@ -1,0 +1,151 @@
+"""UserSession: one caller's conversation, and its way into the database and onto the page.
+
+What is said is queued here and written by a task of its own: the audio path waits for nothing.
+"""
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from livekit.agents import ConversationItemAddedEvent, llm
+
+from runner.failover import Chain
+from runner.rag.search import Hit
+from runner.store import Store
+
+log = logging.getLogger(__name__)
+
+Publish = Callable[[str], Awaitable[None]]
+"""Sends a line of JSON to the caller's page."""
+
+_QUOTE_CHARS = 400
+_OUTBOX_MESSAGES = 1000
+_FLUSH_TIMEOUT_S = 5.0
+
+
+@dataclass
+class UserSession:
+    """A caller alone: who they are, and what served their latest turn."""
+
+    room_id: str
+    participant_id: str
+    llm_provider: str
+    session_id: uuid.UUID = field(default_factory=uuid.uuid4)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message as it is stored and shown. ``stages_s`` in seconds; absent: not measured."""
+
+    role: str
+    text: str
+    interrupted: bool
+    sources: list[dict[str, object]]
+    served_by: dict[str, str | None]
+    stages_s: dict[str, float]
+
+    def metadata(self) -> dict[str, object]:
+        """The JSONB beside the message."""
+        return {
+            "interrupted": self.interrupted,
+            "sources": self.sources,
+            "served_by": self.served_by,
+            "stages_s": self.stages_s,
+        }
+
+    def line(self) -> str:
+        """The JSON that the page and ``task=call`` read."""
+        return json.dumps({"role": self.role, "text": self.text, **self.metadata()})
+
+
+class Recorder:
+    """Turns what the session emits into rows and into lines for the page."""
+
+    def __init__(
+        self,
+        session: UserSession,
+        store: Store,
+        chains: dict[str, Chain[Any]],
+        publish: Publish,
+    ) -> None:
+        self._session = session
+        self._store = store
+        self._chains = chains
+        self._publish = publish
+        self._outbox: asyncio.Queue[Turn] = asyncio.Queue(_OUTBOX_MESSAGES)
+        self._end_of_turn: dict[str, float] = {}
+        self._writer = asyncio.create_task(self._write(), name="outbox")
+
+    def on_item(self, event: ConversationItemAddedEvent) -> None:
+        """Queues a message that was said, with what is known of it at that moment."""
+        if not isinstance(event.item, llm.ChatMessage):
+            return
+        turn = self._turn(event.item)
+        try:
+            self._outbox.put_nowait(turn)
+        except asyncio.QueueFull:
+            log.error(
+                "the outbox is full: a message of session %s is lost", self._session.session_id
+            )
+
+    async def aclose(self) -> None:
+        """Writes what is queued, for a few seconds at most, and stops."""
+        try:
+            await asyncio.wait_for(self._outbox.join(), _FLUSH_TIMEOUT_S)
+        except TimeoutError:
+            log.error("%d messages were not written in time", self._outbox.qsize())
+        self._writer.cancel()
+
+    def _turn(self, message: llm.ChatMessage) -> Turn:
+        metrics = message.metrics
+        answered = message.role == "assistant"
+        if not answered:
+            self._end_of_turn = _seconds(
+                stt=metrics.get("transcription_delay"),
+                end_of_turn=metrics.get("end_of_turn_delay"),
+            )
+        stages = self._end_of_turn | _seconds(
+            llm_ttft=metrics.get("llm_node_ttft"),
+            tts_ttfb=metrics.get("tts_node_ttfb"),
+            e2e=metrics.get("e2e_latency"),
+        )
+        return Turn(
+            role=message.role,
+            text=message.text_content or "",
+            interrupted=bool(message.interrupted),
+            sources=[_source(hit) for hit in message.extra.get("passages", [])],
+            served_by={name: chain.served_by for name, chain in self._chains.items()}
+            if answered
+            else {},
+            stages_s=stages,
+        )
+
+    async def _write(self) -> None:
+        while True:
+            turn = await self._outbox.get()
+            try:
+                await self._publish(turn.line())
+                await self._store.add_message(
+                    self._session.session_id, turn.role, turn.text, turn.metadata()
+                )
+            except Exception:
+                log.exception("a message of session %s was not stored", self._session.session_id)
+            finally:
+                self._outbox.task_done()
+
+
+def _seconds(**values: float | None) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items() if value is not None}
+
+
+def _source(hit: Hit) -> dict[str, object]:
+    return {
+        "filename": hit.filename,
+        "heading": hit.heading,
+        "quote": hit.content[:_QUOTE_CHARS],
+        "similarity": round(hit.similarity, 4),
+    }

@@ -1,0 +1,297 @@
+"""The call page over HTTP: static files, ``POST /api/token``, ``GET /api/status`` and health.
+
+Hostile input is expected: any page in the caller's browser can send requests here, so the API
+answers its own origin only, and under names of this machine only while it is bound to loopback.
+"""
+
+import asyncio
+import errno
+import ipaddress
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import web
+
+from runner.config import Web
+from runner.errors import ServiceError
+from runner.folders import RESOURCES
+from runner.tokens import Access, RateLimit, caller_token
+
+__all__ = ["Access", "Gate", "Status", "start_page"]
+
+log = logging.getLogger(__name__)
+
+_MAX_BODY_BYTES = 16 * 1024
+_BODY_TIMEOUT_S = 10.0
+_SHUTDOWN_TIMEOUT_S = 2.0
+_PROBE_TIMEOUT_S = 1.0
+_HASHED = "/_next/static/"  # Next.js names these files by their content: they never change
+_YEAR_S = 31_536_000
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Status = Callable[[], Awaitable[dict[str, object]]]
+"""What ``GET /api/status`` answers: ``agent`` (its name) and ``stand_ins``, a list of objects
+``{"for": str, "provider": str, "instead_of": [str], "reason": str}``."""
+
+
+class Gate(Protocol):
+    """Whether the worker can take one more call."""
+
+    def refusal(self) -> str | None:
+        """A sentence for the caller when no call can be taken now, else None."""
+
+
+async def start_page(config: Web, access: Access, gate: Gate, status: Status) -> web.AppRunner:
+    """Serve the page at ``web.host`` and ``web.port`` until the result is cleaned up.
+
+    Raises:
+        ServiceError: the page is not built, or the address cannot be bound.
+    """
+    site = _Site(config, access, gate, status, _files(RESOURCES / "web" / "out"))
+    runner = web.AppRunner(
+        site.application(),
+        access_log=None,
+        auto_decompress=False,
+        shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, config.host, config.port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise ServiceError(await _not_bound(config, error)) from None
+    return runner
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the page. ``scripts``: the hashes of its inline scripts, for its CSP."""
+
+    path: Path
+    scripts: tuple[str, ...] = ()
+
+
+def _files(out: Path) -> dict[str, _File]:
+    """Every file of the built page by its URL path: what is not in here does not exist.
+
+    Read once, at start: a page that is built anew is served after the next start.
+    """
+    listing = out / "csp.json"
+    try:
+        hashes: dict[str, list[str]] = json.loads(listing.read_text("utf-8"))
+    except (OSError, ValueError):
+        raise ServiceError(f"The call page is not built in {out}. Build it: make page") from None
+    files = {
+        f"/{path.relative_to(out).as_posix()}": _File(
+            path, tuple(hashes.get(path.relative_to(out).as_posix(), ()))
+        )
+        for path in out.rglob("*")
+        if path.is_file() and not path.is_symlink() and path != listing
+    }
+    return files | {"/": files["/index.html"]}
+
+
+class _Site:
+    """The page's requests."""
+
+    def __init__(
+        self, config: Web, access: Access, gate: Gate, status: Status, files: dict[str, _File]
+    ) -> None:
+        self._config = config
+        self._access = access
+        self._gate = gate
+        self._status = status
+        self._files = files
+        self._limit = RateLimit(config.tokens_per_minute)
+        self._connect = f"'self' {' '.join(_origins(access.server_url))}"
+
+    def application(self) -> web.Application:
+        """The routes, with every answer's security headers."""
+        app = web.Application(
+            client_max_size=_MAX_BODY_BYTES, middlewares=[_errors, self._same_site]
+        )
+        app.router.add_post("/api/token", self._token)
+        app.router.add_get("/api/status", self._state)
+        app.router.add_get("/api/health", _health)
+        app.router.add_get("/{path:.*}", self._static)
+        app.on_response_prepare.append(self._secure)
+        return app
+
+    async def _token(self, request: web.Request) -> web.Response:
+        """LiveKit's TokenSource contract. Room and identity are ours: the body's are ignored."""
+        await _read_object(request)
+        refusal = self._gate.refusal()
+        if refusal:
+            return _error(503, refusal)
+        wait_s = self._limit.wait_s(request.remote or "")
+        if wait_s:
+            sentence = f"Too many calls from your address. Try again in {wait_s} seconds."
+            return _error(429, sentence, **{"Retry-After": str(wait_s)})
+        token = caller_token(self._access, self._config.token_ttl_s)
+        answer = {"server_url": self._access.server_url, "participant_token": token}
+        return web.json_response(answer, status=201)
+
+    async def _state(self, _: web.Request) -> web.Response:
+        return web.json_response(await self._status())
+
+    async def _static(self, request: web.Request) -> web.StreamResponse:
+        file = self._files.get(request.path)
+        if file:
+            return web.FileResponse(file.path)
+        missing = self._files.get("/404.html")
+        if missing is None or request.path.startswith("/api/"):
+            raise web.HTTPNotFound
+        return web.FileResponse(missing.path, status=404)
+
+    @web.middleware
+    async def _same_site(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse other sites' pages, and other names for this machine (DNS rebinding)."""
+        host = request.headers.get("Host", "").lower()
+        if not self._is_ours(host):
+            mend = f"Open http://{self._config.host}:{self._config.port}."
+            return _error(403, f"This page is not served under that name. {mend}")
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.lower().partition("://")[2] != host:
+            return _error(403, "Requests from other sites are refused.")
+        return await handler(request)
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether the Host header is a name of this machine; any is, unless bound to loopback."""
+        if not _is_loopback(self._config.host):
+            return bool(host)
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return name == self._config.host.lower() or _is_loopback(name)
+
+    async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
+        file = self._files.get(request.path)
+        if response.status == 404:
+            file = self._files.get("/404.html")
+        response.headers.update(
+            {
+                "Server": "voice-agent-runner",
+                "Cache-Control": _caching(request, response),
+                "Content-Security-Policy": _policy(self._connect, file.scripts if file else ()),
+                "Cross-Origin-Opener-Policy": "same-origin",
+                "Cross-Origin-Resource-Policy": "same-origin",
+                "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+                "Referrer-Policy": "no-referrer",
+                "X-Content-Type-Options": "nosniff",
+            }
+        )
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every failure as ``{"error": sentence}``; what nobody expected goes to the log, not out."""
+    try:
+        return await handler(request)
+    except web.HTTPRequestEntityTooLarge:
+        return _error(413, f"The request is larger than {_MAX_BODY_BYTES // 1024} KiB.")
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return _error(405, f"{request.method} is not served here.", Allow=allowed)
+    except web.HTTPException as error:
+        return _error(error.status, f"{error.reason}.")
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _error(500, "The runner could not answer. Its log says why.")
+
+
+async def _health(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+async def _read_object(request: web.Request) -> None:
+    """Read a body that must be a JSON object, in time and within the size limit.
+
+    Raises:
+        web.HTTPException: 400, 408 or 413.
+    """
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            body = json.loads(await request.read())
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise web.HTTPBadRequest(reason="The body must be a JSON object")
+
+
+def _error(status: int, sentence: str, **headers: str) -> web.Response:
+    return web.json_response({"error": sentence}, status=status, headers=headers)
+
+
+def _caching(request: web.Request, response: web.StreamResponse) -> str:
+    if request.path.startswith("/api/"):
+        return "no-store"
+    if request.path.startswith(_HASHED) and response.status < 400:
+        return f"public, max-age={_YEAR_S}, immutable"
+    return "no-cache"
+
+
+def _policy(connect: str, scripts: tuple[str, ...]) -> str:
+    """The Content-Security-Policy of a page with these inline scripts."""
+    listed = "".join(f" '{digest}'" for digest in scripts)
+    return (
+        f"default-src 'none'; script-src 'self'{listed}; style-src 'self'; "
+        f"connect-src {connect}; img-src 'self' data:; media-src 'self' blob: mediastream:; "
+        "font-src 'self'; manifest-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _origins(server_url: str) -> tuple[str, str]:
+    """The LiveKit server's origins: signalling (ws), and http, by which a failure is explained."""
+    netloc = urlsplit(server_url).netloc.rpartition("@")[2]
+    secure = "s" if server_url.startswith(("wss://", "https://")) else ""
+    return f"ws{secure}://{netloc}", f"http{secure}://{netloc}"
+
+
+def _is_loopback(name: str) -> bool:
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+async def _not_bound(config: Web, error: OSError) -> str:
+    """Why the address cannot be bound, and the key that mends it."""
+    if error.errno != errno.EADDRINUSE:
+        reason = error.strerror or str(error)
+        return (
+            f"The page cannot be served at {config.host}:{config.port}: {reason}. "
+            "Set web.host and web.port to an address of this machine."
+        )
+    owner = " by another runner" if await _is_runner(config) else ""
+    neighbour = config.port ^ 1  # 3000 and 3001; a port whatever the port is
+    return (
+        f"Port {config.port} is taken{owner}. Stop what listens there, "
+        f"or choose another port: web.port={neighbour}"
+    )
+
+
+async def _is_runner(config: Web) -> bool:
+    """Whether the page of another runner answers at the address."""
+    timeout = aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S)
+    url = f"http://{config.host}:{config.port}/api/status"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, allow_redirects=False) as response,
+        ):
+            status = json.loads(await response.content.read(_MAX_BODY_BYTES))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError):
+        return False
+    return isinstance(status, dict) and {"agent", "stand_ins"} <= status.keys()

@@ -1,0 +1,179 @@
+"""A whole runner on free ports, and callers' voices: real LiveKit, Postgres, Whisper, Piper."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from runner import postgres
+from runner.audio import Samples, write_wav
+
+READY_TIMEOUT_S = 300  # a first start builds the LiveKit server
+STOP_TIMEOUT_S = 30
+VOICE_RATE_HZ = 22_050
+ROOT = Path(__file__).parents[2]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, in TCP or UDP."""
+    holders = [socket.socket() for _ in range(count)]
+    try:
+        for holder in holders:
+            holder.bind(("127.0.0.1", 0))
+        return [holder.getsockname()[1] for holder in holders]
+    finally:
+        for holder in holders:
+            holder.close()
+
+
+@dataclass
+class Runner:
+    """A running ``python -m runner``, as a user has it."""
+
+    process: subprocess.Popen[str]
+    overrides: list[str]
+    data_dir: Path
+    page_port: int
+    models_port: int
+    output: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.page_port}"
+
+    def query(self, statement: str, *values: object) -> list[dict[str, object]]:
+        """Rows of the embedded database."""
+        socket_dir = postgres.find_running(self.data_dir)
+        assert socket_dir, "the embedded Postgres does not run"
+        with psycopg.connect(
+            host=socket_dir, user="postgres", dbname="voice_agent", row_factory=dict_row
+        ) as connection:
+            return connection.execute(statement.encode(), values).fetchall()
+
+    def task(self, name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+        """Another task of the same configuration."""
+        return subprocess.run(
+            [sys.executable, "-m", "runner", f"task={name}", *self.overrides, *overrides],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=READY_TIMEOUT_S,
+            check=False,
+        )
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        """Ends it as Ctrl-C does; the exit status."""
+        self.process.send_signal(how)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+
+def start_runner(data_dir: Path, *more: str, wait: bool = True) -> Runner:
+    """Starts a runner on ports of its own and waits for the page's address."""
+    page, livekit, tcp, udp, models = free_ports(5)
+    overrides = [
+        f"deployment.data_dir={data_dir}",
+        f"web.port={page}",
+        f"livekit.url=ws://127.0.0.1:{livekit}",
+        f"livekit.tcp_port={tcp}",
+        f"livekit.udp_port={udp}",
+        f"models.port={models}",
+        "database.port=1",  # nobody is there, whatever runs on this machine
+        *more,
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runner", *overrides],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    runner = Runner(process, overrides, data_dir, page, models)
+    ready = threading.Event()
+    threading.Thread(target=_follow, args=(runner, ready), daemon=True).start()
+    if wait and not ready.wait(READY_TIMEOUT_S):
+        process.kill()
+    if wait and process.poll() is not None:
+        pytest.fail("the runner did not get ready:\n" + "".join(runner.output))
+    return runner
+
+
+def _follow(runner: Runner, ready: threading.Event) -> None:
+    assert runner.process.stdout
+    for line in runner.process.stdout:
+        runner.output.append(line)
+        if line.startswith("Ready in"):
+            ready.set()
+    ready.set()
+
+
+@pytest.fixture(scope="session")
+def runner(new_data_dir: Callable[[], Path]) -> Iterator[Runner]:
+    """The runner that all calls share."""
+    running = start_runner(new_data_dir())
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def say(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A WAV file in which a caller says something, after so many seconds of silence."""
+    folder = tmp_path_factory.mktemp("voices")
+
+    def record(text: str, silence_s: float = 0.0) -> Path:
+        path = folder / f"{abs(hash((text, silence_s)))}.wav"
+        request = {"model": "piper", "voice": "en_US-joe-medium", "input": text}
+        pcm = post(runner, "/v1/audio/speech", json={**request, "response_format": "pcm"})
+        spoken = np.frombuffer(pcm, dtype=np.int16)
+        silence: Samples = np.zeros(int(silence_s * VOICE_RATE_HZ), dtype=np.int16)
+        write_wav(path, np.concatenate([silence, spoken]), VOICE_RATE_HZ)
+        return path
+
+    return record
+
+
+@pytest.fixture(scope="session")
+def hear(runner: Runner) -> Callable[[Path], str]:
+    """What is said in a WAV file, transcribed by Whisper."""
+
+    def transcribe(path: Path) -> str:
+        form = {"model": "whisper-tiny.en", "response_format": "text"}
+        return post(runner, "/v1/audio/transcriptions", form=form, file=path).decode()
+
+    return transcribe
+
+
+def post(
+    runner: Runner,
+    path: str,
+    *,
+    json: object = None,
+    form: dict[str, str] | None = None,
+    file: Path | None = None,
+) -> bytes:
+    """The body of the model server's answer."""
+
+    data = None
+    if form is not None and file is not None:
+        data = aiohttp.FormData(form)
+        data.add_field("file", file.read_bytes(), filename=file.name)
+
+    async def ask() -> bytes:
+        url = f"http://127.0.0.1:{runner.models_port}{path}"
+        async with aiohttp.ClientSession() as http, http.post(url, json=json, data=data) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.read()
+
+    return asyncio.run(ask())

@@ -1,0 +1,116 @@
+"""A real call by ``task=call``: what was heard, what was said, what was stored."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.calls.conftest import Runner
+from tests.calls.words import word_error_rate
+
+QUESTIONS = [
+    "How do I change the greeting?",
+    "Which port does the page use?",
+    "What is the capital of France?",
+]
+WELL_HEARD = 0.2  # word error rate; Whisper tiny on a synthetic voice
+
+
+@pytest.fixture(scope="module")
+def call(
+    runner: Runner, say: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[dict[str, object]], Path]:
+    """One call with all the questions: the printed turns, and the folder of recordings."""
+    out = tmp_path_factory.mktemp("call")
+    audio = ",".join(str(say(question)) for question in QUESTIONS)
+    done = runner.task("call", f"task.audio=[{audio}]", f"task.out={out}")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], out
+
+
+def test_every_question_is_heard(call: tuple[list[dict[str, object]], Path]) -> None:
+    turns, _ = call
+    assert len(turns) == len(QUESTIONS)
+    for question, turn in zip(QUESTIONS, turns, strict=True):
+        assert word_error_rate(question, str(turn["heard"])) <= WELL_HEARD
+
+
+def test_the_answers_come_from_the_documents_and_name_them(
+    call: tuple[list[dict[str, object]], Path],
+) -> None:
+    turns, _ = call
+    assert "greeting" in str(turns[0]["said"]).lower()
+    assert "3000" in str(turns[1]["said"])
+    assert "faq.md" in turns[0]["sources"]
+
+
+def test_what_no_document_holds_is_declined(
+    call: tuple[list[dict[str, object]], Path],
+) -> None:
+    turns, _ = call
+    assert "paris" not in str(turns[2]["said"]).lower()
+    assert "document" in str(turns[2]["said"]).lower()
+
+
+def test_what_was_said_is_what_is_heard(
+    call: tuple[list[dict[str, object]], Path], hear: Callable[[Path], str]
+) -> None:
+    turns, out = call
+    assert "voice assistant" in hear(out / "greeting.wav").lower()
+    for turn in turns:
+        heard = hear(out / f"turn-{turn['turn']}.wav")
+        assert word_error_rate(str(turn["said"]), heard) <= 0.35, (turn["said"], heard)
+
+
+def test_each_turn_tells_who_served_and_how_long_it_took(
+    call: tuple[list[dict[str, object]], Path],
+) -> None:
+    turns, _ = call
+    for turn in turns:
+        assert turn["served_by"] == {"stt": "embedded", "llm": "retrieval", "tts": "embedded"}
+        assert turn["e2e_s"] is not None
+        assert {"stt", "end_of_turn", "llm_ttft", "tts_ttfb", "e2e"} <= turn["stages_s"].keys()
+
+
+def test_the_conversation_is_in_the_database(
+    call: tuple[list[dict[str, object]], Path], runner: Runner
+) -> None:
+    turns, _ = call
+    session = runner.query(
+        "SELECT * FROM agent_sessions WHERE llm_provider = 'vllm' ORDER BY id DESC LIMIT 1"
+    )[0]
+    assert (session["status"], session["ended_at"] is not None) == ("ended", True)
+    assert str(session["room_id"]).startswith("call-")
+    rows = runner.query(
+        "SELECT role, content, metadata FROM conversation_messages "
+        "WHERE session_id = %s ORDER BY id",
+        session["session_id"],
+    )
+    assert [row["role"] for row in rows] == ["assistant"] + ["user", "assistant"] * len(turns)
+    assert session["message_count"] == len(rows)
+    assert [row["content"] for row in rows[2::2]] == [turn["said"] for turn in turns]
+    assert rows[2]["metadata"]["served_by"]["llm"] == "retrieval"
+    assert rows[2]["metadata"]["stages_s"]["e2e"] > 0
+    assert rows[2]["metadata"]["sources"]
+
+
+def test_a_new_greeting_reaches_the_next_caller_without_a_restart(
+    runner: Runner, say: Callable[..., Path], hear: Callable[[Path], str], tmp_path: Path
+) -> None:
+    before = runner.query("SELECT id, initial_greeting FROM agent_instructions WHERE is_active")[0]
+    runner.query(
+        "UPDATE agent_instructions SET initial_greeting = 'Good evening from the lighthouse.' "
+        "WHERE id = %s RETURNING id",
+        before["id"],
+    )
+    try:
+        done = runner.task("call", f"task.audio=[{say('Thank you.')}]", f"task.out={tmp_path}")
+        assert done.returncode == 0, done.stderr
+        assert "lighthouse" in hear(tmp_path / "greeting.wav").lower()
+    finally:
+        runner.query(
+            "UPDATE agent_instructions SET initial_greeting = %s WHERE id = %s RETURNING id",
+            before["initial_greeting"],
+            before["id"],
+        )

@@ -1,0 +1,94 @@
+"""How work is cut into pieces: sentences, sounds, texts; and when Whisper is not believed."""
+
+import numpy as np
+import pytest
+
+from runner.models.minilm import Cache, Embedding, batches
+from runner.models.piper import pieces
+from runner.models.vad import Span, joined
+from runner.models.whisper import repeats
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Yes. Yes. Yes. Yes.",
+        "Turn the light off in the kitchen. Turn the light off in the kitchen. Turn the",
+        "I'm going to go to the, I'm going to go to the",
+        "and so on " * 12,
+        "...................................................................",
+        "abcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabc",
+    ],
+)
+def test_a_text_that_repeats_itself_is_suspicious(text):
+    assert repeats(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Yes.",
+        "No, no.",
+        "Bye bye!",
+        "Is it on or is it off?",
+        "What is the size of a chunk, and how much do neighbouring chunks overlap?",
+        "I said that you said that I said it.",
+        "one two three four five six seven eight nine ten eleven twelve",
+    ],
+)
+def test_what_people_say_is_not(text):
+    assert not repeats(text)
+
+
+def cut(text: str, *, first: bool) -> list[str]:
+    return ["".join(piece) for piece in pieces(list(text), first=first)]
+
+
+def test_a_short_sentence_stays_whole():
+    assert cut("One, two, three.", first=True) == ["One, two, three."]
+
+
+def test_of_a_long_first_sentence_the_first_clause_comes_alone():
+    text = "a" * 10 + "," + "b" * 30 + "," + "c" * 50
+    assert cut(text, first=True) == ["a" * 10 + "," + "b" * 30 + ",", "c" * 50]
+    assert cut(text, first=False) == [text]
+
+
+def test_a_long_sentence_is_cut_after_clauses_or_else_words_or_else_anywhere():
+    for part in ("ab cd ef, ", "ab cd ef ", "abcdef"):
+        text = part * 100
+        parts = cut(text, first=False)
+        assert "".join(parts) == text
+        assert all(len(piece) <= 140 for piece in parts)
+        assert all(piece.endswith((",", " ", "f")) for piece in parts if "," in part or " " in part)
+
+
+def test_pauses_are_joined_up_to_the_longest():
+    spans = [Span(0, 10), Span(12, 20), Span(25, 40), Span(100, 110)]
+    assert list(joined(spans, 40)) == [Span(0, 40), Span(100, 110)]
+    assert list(joined(spans, 30)) == [Span(0, 20), Span(25, 40), Span(100, 110)]
+    assert list(joined([], 30)) == []
+
+
+def test_texts_of_like_length_are_batched_within_the_bounds():
+    lengths = [500, 3, 512, 4, 300, *([10] * 40)]
+    made = list(batches(lengths))
+    assert sorted(at for batch in made for at in batch) == list(range(45))
+    assert made[0][:2] == [1, 3]
+    for batch in made:
+        assert len(batch) <= 16
+        assert len(batch) == 1 or max(lengths[at] for at in batch) * len(batch) <= 1024
+    assert [2] in made or [0, 2] in made
+
+
+def test_the_text_that_was_not_asked_for_longest_is_forgotten():
+    cache = Cache(2)
+    one, two, three = (Embedding(np.zeros(1, np.float32), number) for number in (1, 2, 3))
+    cache.put("one", one)
+    cache.put("two", two)
+    assert cache.get("one") is one
+    cache.put("three", three)
+    assert cache.get("two") is None
+    assert cache.get("one") is one
+    assert cache.get("three") is three

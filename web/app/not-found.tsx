@@ -1,0 +1,12 @@
+export default function NotFound() {
+  return (
+    <div className="page">
+      <header>
+        <h1>Nothing is here</h1>
+        <p className="lead">
+          The page that takes calls is <a href="/">at the front</a>.
+        </p>
+      </header>
+    </div>
+  );
+}

@@ -1,0 +1,5 @@
+import { Phone } from "../call/Phone";
+
+export default function Page() {
+  return <Phone />;
+}

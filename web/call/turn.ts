@@ -1,0 +1,42 @@
+/** Where an answer was read. */
+export interface Source {
+  filename: string;
+  heading: string | null;
+  quote: string;
+  similarity: number;
+}
+
+/** What the agent publishes on `runner.turn` once something was said, by either side. */
+export interface Turn {
+  role: string;
+  text: string;
+  sources: Source[];
+  served_by: { stt: string | null; llm: string | null; tts: string | null };
+  stages_s: Record<string, number | null>;
+}
+
+/** The answer in a text stream, or null while it is still arriving or holds none. */
+export function parseAnswer(json: string): Turn | null {
+  try {
+    const turn: Turn = JSON.parse(json);
+    const whole = typeof turn.text === "string" && Array.isArray(turn.sources);
+    return turn.role === "assistant" && whole && turn.served_by && turn.stages_s ? turn : null;
+  } catch {
+    return null;
+  }
+}
+
+/** "answered by retrieval in 0.7 s", as far as it is known. */
+export function service({ served_by, stages_s }: Turn): string {
+  const by = served_by.llm ? ` by ${served_by.llm}` : "";
+  const time = stages_s.e2e == null ? "" : ` in ${stages_s.e2e.toFixed(1)} s`;
+  return by || time ? `answered${by}${time}` : "";
+}
+
+/** "stt 0.15 s · llm_ttft 0.02 s": how the time of an answer was spent. */
+export function stages({ stages_s }: Turn): string {
+  return Object.entries(stages_s)
+    .filter((stage): stage is [string, number] => stage[1] !== null && stage[0] !== "e2e")
+    .map(([name, seconds]) => `${name} ${seconds.toFixed(2)} s`)
+    .join(" · ");
+}
