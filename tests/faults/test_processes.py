@@ -25,8 +25,15 @@ def left(processes: list[psutil.Process]) -> list[str]:
 
 
 def model_servers(runner: Runner) -> set[int]:
-    """The process numbers of the runner's model servers, a dying one included."""
-    return {process.pid for process in family(runner) if "runner.models" in process.cmdline()}
+    """The process numbers of the runner's model servers."""
+    return {process.pid for process in family(runner) if "runner.models" in command(process)}
+
+
+def command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has just died
+        return []
 
 
 @pytest.fixture

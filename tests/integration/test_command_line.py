@@ -14,12 +14,14 @@ ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
 
 
-def runner(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def runner(
+    *arguments: str, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LIVEKIT")}
     return subprocess.run(
         [sys.executable, "-m", "runner", *arguments],
-        cwd=ROOT,
-        env=clean | environment,
+        cwd=cwd,
+        env=clean | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
         timeout=120,
@@ -47,6 +49,14 @@ def test_a_wrong_option_in_the_environment_gets_the_list_of_options() -> None:
     done = runner("--cfg", "job", LLM_PROVIDER="nothing")
     assert done.returncode == 1
     assert "retrieval" in done.stderr
+
+
+def test_a_dot_env_file_in_the_working_folder_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("VLLM_MODEL=from/dotenv\nOLLAMA_MODEL=from-dotenv\n")
+    done = runner("--cfg", "job", "--resolve", cwd=tmp_path, OLLAMA_MODEL="from-environment")
+    assert "from/dotenv" in done.stdout
+    assert "from-environment" in done.stdout
+    assert "from-dotenv" not in done.stdout
 
 
 def test_serving_under_multirun_is_refused_with_a_sentence(tmp_path: Path) -> None:
