@@ -7,7 +7,6 @@ where the configuration has it: each costs a second and tens of megabytes.
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import aiohttp
@@ -35,6 +34,16 @@ Search = Callable[[str], Awaitable[list[Hit]]]
 Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
 
 _RETRIEVAL_DEADLINE_S = 10.0
+_CLIENT_MODULES = {
+    "openai": (
+        "runner.providers.chat",
+        "openai.lib.streaming.chat",
+        "anyio._backends._asyncio",
+    ),
+    "google": ("runner.providers.google",),
+    "google_realtime": ("runner.providers.google",),
+    "retrieval": (),
+}
 
 
 def llm_chain(config: Config, search: Search, embed: Embed) -> LLMChain:
@@ -55,19 +64,11 @@ def llm_chain(config: Config, search: Search, embed: Embed) -> LLMChain:
     return LLMChain([_llm_member(candidate, search, embed) for candidate in usable], permits)
 
 
-def warm_up(config: Config) -> None:
-    """What a call need not wait for: the clients' modules, and what they read from disk."""
-    for name in client_modules(config):
-        module = import_module(name)
-        if hasattr(module, "certificates"):
-            module.certificates()
-
-
 def client_modules(config: Config) -> list[str]:
-    """The modules that `llm_chain` and `realtime_model` will import for ``config``."""
-    kinds = {"openai": "chat", "google": "google", "google_realtime": "google"}
-    wanted = (candidate.config.kind for candidate in llm_candidates(config))
-    return sorted({f"runner.providers.{kinds[kind]}" for kind in wanted if kind in kinds})
+    """The modules that `llm_chain` and `realtime_model` will import for ``config``, and what those
+    import only when they are first used, which would hold up a caller's first turn."""
+    wanted = {candidate.config.kind for candidate in llm_candidates(config)}
+    return sorted({name for kind in wanted for name in _CLIENT_MODULES[kind]})
 
 
 def realtime_model(config: GoogleRealtimeLLM) -> llm.RealtimeModel:

@@ -5,6 +5,7 @@ import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 
 from livekit.agents import AgentServer, AutoSubscribe, CloseEvent, JobContext, JobProcess, room_io
 
@@ -112,4 +113,5 @@ class Worker:
 def _set_up_process(_: JobProcess, *, config: Config) -> None:
     """Runs in each idle process, before it is given a call."""
     logs.set_up(config.log)
-    build.warm_up(config)
+    for name in build.client_modules(config):
+        import_module(name)

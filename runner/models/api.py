@@ -20,7 +20,7 @@ from runner.models.shapes import ApiError, as_json, unknown_model
 from runner.models.speech import Speech
 from runner.models.transcriptions import Transcriptions
 
-_INDEXING_NICENESS = 10
+_INDEXING_NICENESS = 19  # it takes what the calls leave
 _RETRY_AFTER_S = "1"
 _PACKAGES = ("faster-whisper", "ctranslate2", "piper-tts", "onnxruntime")
 
@@ -35,7 +35,7 @@ def application(engines: Engines, models: Models) -> web.Application:
         "stt": Lane("stt", models.threads, models.max_waiting),
         "tts": Lane("tts", 1, models.max_waiting),
         "embedding": Lane("embedding", 1, models.max_waiting),
-        "indexing": Lane("indexing", 1, models.max_waiting, _INDEXING_NICENESS),
+        "indexing": Lane("indexing", models.threads, models.max_waiting, _INDEXING_NICENESS),
     }
     stt = Transcriptions(engines.stt, weights.WHISPER[models.whisper], lanes["stt"])
     tts = Speech(engines.tts, lanes["tts"])

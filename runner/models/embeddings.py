@@ -1,5 +1,6 @@
 """``POST /v1/embeddings``: MiniLM behind OpenAI's shape."""
 
+import asyncio
 import base64
 from typing import Any
 
@@ -56,12 +57,18 @@ class Embeddings:
     async def _made(self, texts: list[str]) -> dict[str, Embedding]:
         urgent = len(texts) == 1 or sum(map(len, texts)) <= _URGENT_CHARS
         lane = self._urgent if urgent else self._bulk
-        made = {}
+        parts = [texts[start :: lane.threads] for start in range(lane.threads)]
         with lane.place():
-            async for batch in lane.turns(self._minilm.embed(texts)):
-                for at, embedding in batch.items():
-                    made[texts[at]] = embedding
-                    self._cache.put(texts[at], embedding)
+            made = await asyncio.gather(*(self._part(lane, part) for part in parts))
+        return {text: embedding for part in made for text, embedding in part.items()}
+
+    async def _part(self, lane: Lane, texts: list[str]) -> dict[str, Embedding]:
+        """The embeddings of ``texts``, by one of the lane's threads at a time."""
+        made = {}
+        async for batch in lane.turns(self._minilm.embed(texts)):
+            for at, embedding in batch.items():
+                made[texts[at]] = embedding
+                self._cache.put(texts[at], embedding)
         return made
 
 

@@ -29,7 +29,7 @@ class Lane:
     """
 
     def __init__(self, name: str, threads: int, max_waiting: int, niceness: int = 0) -> None:
-        self._threads = threads
+        self.threads = threads
         self._max_waiting = max_waiting
         self._admitted = 0
         self._pool = ThreadPoolExecutor(threads, name, _be_nice, (niceness,))
@@ -37,7 +37,7 @@ class Lane:
     @property
     def waiting(self) -> int:
         """Requests that stand behind those being served."""
-        return max(0, self._admitted - self._threads)
+        return max(0, self._admitted - self.threads)
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -46,7 +46,7 @@ class Lane:
         Raises:
             LaneFullError: there is none.
         """
-        if self._admitted >= self._threads + self._max_waiting:
+        if self._admitted >= self.threads + self._max_waiting:
             raise LaneFullError
         self._admitted += 1
         try:

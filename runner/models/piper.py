@@ -18,9 +18,12 @@ from runner.models.speakable import speakable
 _GAIN = 1.5  # Piper's peaks lie between .36 and .69; one gain for all keeps a voice even
 _PAUSE_S = 0.2  # what is heard of a text without a word
 _CLAUSE_ENDS = frozenset(",;:")
-_FIRST = 60  # phonemes, about 4 s of speech: a longer first sentence is begun with its first clause
-_SHORTEST = 20  # a clause that is worth a piece of its own
-_LONGEST = 140  # 10 s of speech, 0.4 s of work: what a piece may hold up the lane with
+_WORD_ENDS = frozenset(" ")
+# Of a sentence, in phonemes; a second of speech has 14 and is 40 ms of work.
+_QUICK = 60  # a longer one that the caller waits for is begun with its first clause
+_WHOLE = 100  # a longer one is cut after a clause: a piece keeps others from their turn
+_LONGEST = 200  # a longer one without a clause is cut after a word, which can be heard
+_SHORTEST = 20
 
 
 class Piper:
@@ -65,24 +68,27 @@ class Piper:
 
 
 def pieces(phonemes: list[str], *, first: bool) -> Iterator[list[str]]:
-    """One sentence's phonemes in pieces of at most 140, cut after a clause or else a word.
+    """One sentence's phonemes in pieces that sound natural, of at most 200.
 
-    ``first``: the caller waits for this sentence, so of a long one the first clause comes alone.
+    ``first``: the caller waits for this sentence.
     """
-    start = 0
-    if first and len(phonemes) > _FIRST:
-        start = _cut(phonemes, _SHORTEST, _FIRST, _CLAUSE_ENDS) or 0
-        if start:
-            yield phonemes[:start]
-    while len(phonemes) - start > _LONGEST:
-        low, high = start + _LONGEST // 2, start + _LONGEST
-        end = _cut(phonemes, low, high, _CLAUSE_ENDS) or _cut(phonemes, low, high, {" "}) or high
-        yield phonemes[start:end]
-        start = end
-    if start < len(phonemes):
-        yield phonemes[start:]
+    rest = phonemes
+    if first and len(rest) > _QUICK and (end := _cut(rest, _SHORTEST, _QUICK, _CLAUSE_ENDS)):
+        yield rest[:end]
+        rest = rest[end:]
+    while len(rest) > _WHOLE:
+        end = _cut(rest, _WHOLE // 2, _LONGEST, _CLAUSE_ENDS)
+        if not end and len(rest) > _LONGEST:
+            end = _cut(rest, _WHOLE, _LONGEST, _WORD_ENDS) or _LONGEST
+        if not end:
+            break
+        yield rest[:end]
+        rest = rest[end:]
+    if rest:
+        yield rest
 
 
-def _cut(phonemes: list[str], low: int, high: int, ends: frozenset[str] | set[str]) -> int | None:
-    """Where to cut between ``low`` and ``high``: behind the first of ``ends``."""
-    return next((at + 1 for at in range(low, high) if phonemes[at] in ends), None)
+def _cut(phonemes: list[str], low: int, high: int, ends: frozenset[str]) -> int:
+    """The place behind the first of ``ends`` between ``low`` and ``high``; 0: there is none."""
+    window = enumerate(phonemes[low:high], low + 1)
+    return next((place for place, phoneme in window if phoneme in ends), 0)

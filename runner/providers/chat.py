@@ -1,7 +1,6 @@
 """LLMs behind ``/v1/chat/completions``: vLLM, Ollama, OpenRouter, and any other."""
 
 import ssl
-from functools import cache
 from typing import Any
 
 import httpx2
@@ -10,13 +9,8 @@ from livekit.agents import llm
 from livekit.agents.types import NOT_GIVEN
 from livekit.plugins import openai
 
+_AUTHORITIES = ssl.create_default_context()  # read here, where no call waits for it
 _NO_KEY = "none"  # the client insists on a key, local servers ignore it
-
-
-@cache
-def certificates() -> ssl.SSLContext:
-    """The trusted authorities, read once: that blocks a loop for a tenth of a second."""
-    return ssl.create_default_context()
 
 
 def chat_llm(
@@ -36,7 +30,7 @@ def chat_llm(
             base_url=base_url,
             api_key=api_key or _NO_KEY,
             max_retries=0,
-            http_client=httpx2.AsyncClient(verify=certificates(), follow_redirects=True),
+            http_client=httpx2.AsyncClient(verify=_AUTHORITIES, follow_redirects=True),
         ),
         model=model,
         temperature=NOT_GIVEN if temperature is None else temperature,

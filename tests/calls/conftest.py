@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from runner.audio import Samples, write_wav
 
 READY_TIMEOUT_S = 300  # a first start builds the LiveKit server
 STOP_TIMEOUT_S = 30
+PATIENCE_S = 30
 VOICE_RATE_HZ = 22_050
 ROOT = Path(__file__).parents[2]
 
@@ -61,6 +63,14 @@ class Runner:
             host=socket_dir, user="postgres", dbname="voice_agent", row_factory=dict_row
         ) as connection:
             return connection.execute(statement.encode(), values).fetchall()
+
+    def until(self, statement: str) -> dict[str, object]:
+        """The first row of ``statement``, once there is one."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (rows := self.query(statement)):
+            assert time.monotonic() < deadline, f"no row: {statement}"
+            time.sleep(0.1)
+        return rows[0]
 
     def task(self, name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
         """Another task of the same configuration."""

@@ -344,14 +344,14 @@ async def test_the_nearest_chunks_come_first_with_their_similarity(
 async def test_an_llm_is_given_the_best_few_and_a_reader_more(
     library: Library, search: Search
 ) -> None:
-    for at in range(20):
+    for at in range(40):
         library.write(f"{at}.md", f"port number{at}")
     library.write("z.md", "zebras")
     await library.index()
     assert len(await search("port")) == 3
-    assert len(await search.candidates("port")) == 12
+    assert len(await search.candidates("port")) == 30
     assert await search("elephants") == []
-    assert len(await search.candidates("elephants")) == 12
+    assert len(await search.candidates("elephants")) == 30
 
 
 async def test_an_approximate_index_does_not_hide_the_nearest_chunk(

@@ -3,18 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from runner import config
 from runner.chains import llm_candidates, stt_candidates, tts_candidates
 from runner.config import Config
-from runner.folders import RESOURCES
-
-
-@pytest.fixture(scope="module")
-def settings() -> Config:
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return config.load(compose("config"))
 
 
 def test_the_stand_in_comes_last(settings: Config) -> None:

@@ -5,21 +5,18 @@ import stat
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from runner import livekit_server
-from runner.config import LiveKit, load
+from runner.config import Config, LiveKit
 from runner.errors import ServiceError
-from runner.folders import RESOURCES
 from runner.livekit_server import Keys, load_keys
 
 
 @pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch) -> LiveKit:
+def config(settings: Config, monkeypatch: pytest.MonkeyPatch) -> LiveKit:
     for name in ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"):
         monkeypatch.delenv(name, raising=False)
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return load(compose("config")).livekit
+    return settings.livekit
 
 
 def test_a_pair_is_made_once_and_kept(config: LiveKit, tmp_path: Path) -> None:

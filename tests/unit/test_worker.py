@@ -1,26 +1,18 @@
 """The worker: full is full, and what a job runs can travel to its process."""
 
 import pickle
+from collections.abc import Callable
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from runner import config
 from runner.config import Config
-from runner.folders import RESOURCES
 from runner.livekit_server import Keys
 from runner.worker import Entry, Worker
 
 
-@pytest.fixture(scope="module")
-def settings() -> Config:
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return config.load(compose("config", overrides=["livekit.max_calls=2"]))
-
-
 @pytest.fixture
-def worker(settings: Config, monkeypatch: pytest.MonkeyPatch) -> Worker:
-    worker = Worker(settings, Keys("key", "secret" * 8), None)
+def worker(composed: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> Worker:
+    worker = Worker(composed("livekit.max_calls=2"), Keys("key", "secret" * 8), None)
     worker.busy = 0
     monkeypatch.setattr(Worker, "calls", property(lambda self: self.busy))
     return worker

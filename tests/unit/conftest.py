@@ -1,0 +1,38 @@
+"""The composed configuration, which most units are given: composed once for each choice."""
+
+import os
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from runner import config
+from runner.config import Config
+from runner.folders import RESOURCES
+
+
+@cache
+def _composed(*overrides: str) -> Config:
+    given = {name: os.environ.pop(name) for name in _SETTING if name in os.environ}
+    try:
+        with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
+            return config.load(compose("config", overrides=list(overrides)))
+    finally:
+        os.environ.update(given)
+
+
+_SETTING = ("LLM_PROVIDER", "LIVEKIT_URL", "POSTGRES_HOST", "POSTGRES_PORT", "RAG_ENABLED")
+"""Variables of the environment that would change what units rely on."""
+
+
+@pytest.fixture(scope="session")
+def composed() -> Callable[..., Config]:
+    """The configuration with these overrides, whatever the environment says."""
+    return _composed
+
+
+@pytest.fixture(scope="session")
+def settings(composed: Callable[..., Config]) -> Config:
+    """The configuration as it comes."""
+    return composed()
