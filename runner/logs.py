@@ -5,8 +5,8 @@ import sys
 
 from runner.config import Log
 
-_NOISY = ("httpx2", "httpx", "httpcore", "aiohttp.access", "openai", "asyncio", "hydra")
-_NATIVE = "livekit"  # the SDK's native part warns at every hanging up
+_NOISY = ("httpx2", "httpcore2", "aiohttp.access", "openai", "asyncio", "hydra", "livekit")
+_HANGING_UP = ("data channel", "unknown FFI handle")  # of which the SDK complains at each end
 
 
 class WithoutCallers(logging.Filter):
@@ -27,9 +27,12 @@ def set_up(config: Log) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
     if not config.transcripts:
         handler.addFilter(WithoutCallers())
+    handler.addFilter(_is_news)
     logging.basicConfig(level=config.level, handlers=[handler], force=True)
     if config.level != "DEBUG":
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.WARNING)
-        logging.getLogger(_NATIVE).setLevel(logging.ERROR)
-        logging.getLogger("livekit.agents").setLevel(logging.WARNING)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.name != "livekit" or not any(part in str(record.msg) for part in _HANGING_UP)

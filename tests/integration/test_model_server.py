@@ -36,6 +36,7 @@ from runner.models.service import SETTINGS, Settings, service
 from runner.models.speech import Speech
 from runner.services import Supervisor
 
+PATIENCE = aiohttp.ClientTimeout(60)  # a test that waits longer has failed
 VOICE = "en_US-joe-medium"
 VOICE_HZ = 22_050
 HELLO = {"model": "piper", "voice": VOICE, "input": "Hello."}
@@ -386,15 +387,16 @@ async def stalled() -> AsyncIterator[tuple[Stalled, Lane, TestClient]]:
     lane = Lane("tts", 1, 1)
     app = web.Application(middlewares=[refusals])
     app.router.add_post("/v1/audio/speech", Speech(voice, lane).post)
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(TestServer(app), timeout=PATIENCE) as client:
         yield voice, lane, client
         voice.go_on.set()
     lane.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  the server tells nobody what it noticed
-        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE.total):
+        while not condition():  # noqa: ASYNC110  the server tells nobody what it noticed
+            await asyncio.sleep(0)
 
 
 async def test_a_caller_who_hangs_up_ends_the_speech_at_the_next_piece(stalled):
@@ -498,7 +500,7 @@ async def test_a_question_does_not_wait_for_an_index():
     lanes = Lane("embedding", 1, 1), Lane("indexing", 1, 1)
     app = web.Application(middlewares=[refusals])
     app.router.add_post("/v1/embeddings", Embeddings(model, *lanes).post)
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(TestServer(app), timeout=PATIENCE) as client:
         body = {"model": "all-MiniLM-L6-v2", "input": ["x" * 5000, "y" * 5000]}
         indexing = asyncio.create_task(client.post("/v1/embeddings", json=body))
         await asyncio.to_thread(model.begun.wait)

@@ -28,6 +28,15 @@ def test_what_a_caller_says_is_not_in_the_log(log, capsys) -> None:
     assert "still here" in shown
 
 
+def test_hanging_up_is_no_error(log, capsys) -> None:
+    log(transcripts=False)
+    logging.getLogger("livekit").error("publisher data channel '_lossy' closed unexpectedly")
+    logging.getLogger("livekit").error("the connection failed")
+    shown = capsys.readouterr().err
+    assert "data channel" not in shown
+    assert "the connection failed" in shown
+
+
 def test_it_is_there_when_configured(log, capsys) -> None:
     log(transcripts=True)
     logging.getLogger("livekit.agents").error("no audio frames were pushed for text: %s", SAID)
