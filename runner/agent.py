@@ -43,12 +43,10 @@ class VoiceAgent(Agent):
         instructions: str,
         search: Search | None,
         deadline_s: float,
-        chat_ctx: llm.ChatContext | None = None,
     ) -> None:
-        super().__init__(instructions=instructions, chat_ctx=chat_ctx or llm.ChatContext.empty())
+        super().__init__(instructions=instructions)
         self._search = search
         self._deadline_s = deadline_s
-        self.searches_late = 0
 
     async def llm_node(
         self,
@@ -77,7 +75,6 @@ class VoiceAgent(Agent):
         done, _ = await asyncio.wait({search}, timeout=self._deadline_s)
         if not done:
             search.cancel()
-            self.searches_late += 1
             log.info("the search took longer than rag.deadline_ms; answering without passages")
             return []
         if error := search.exception():

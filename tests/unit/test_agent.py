@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from livekit.agents import llm
 
 from runner.agent import VoiceAgent, question_of, with_passages
@@ -50,14 +51,18 @@ def agent(search: object, deadline_s: float = 10.0) -> VoiceAgent:
     return VoiceAgent(instructions="", search=search, deadline_s=deadline_s)
 
 
-async def test_a_search_that_is_late_is_given_up_and_counted() -> None:
+async def test_a_search_that_is_late_is_given_up_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+
     async def never(_: str) -> list[Hit]:
         await asyncio.Event().wait()
         return []
 
     slow = agent(never, deadline_s=0.01)
     assert await slow._find("where?") == []
-    assert slow.searches_late == 1
+    assert "rag.deadline_ms" in caplog.text
 
 
 async def test_a_search_that_fails_costs_no_answer() -> None:

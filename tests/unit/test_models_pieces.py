@@ -1,44 +1,10 @@
-"""How work is cut into pieces: sentences, sounds, texts; and when Whisper is not believed."""
+"""How work is cut into pieces: sentences, sounds, texts."""
 
 import numpy as np
-import pytest
 
 from runner.models.minilm import Cache, Embedding, batches
 from runner.models.piper import pieces
 from runner.models.vad import Span, joined
-from runner.models.whisper import repeats
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Yes. Yes. Yes. Yes.",
-        "Turn the light off in the kitchen. Turn the light off in the kitchen. Turn the",
-        "I'm going to go to the, I'm going to go to the",
-        "and so on " * 12,
-        "...................................................................",
-        "abcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabc",
-    ],
-)
-def test_a_text_that_repeats_itself_is_suspicious(text):
-    assert repeats(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "Yes.",
-        "No, no.",
-        "Bye bye!",
-        "Is it on or is it off?",
-        "What is the size of a chunk, and how much do neighbouring chunks overlap?",
-        "I said that you said that I said it.",
-        "one two three four five six seven eight nine ten eleven twelve",
-    ],
-)
-def test_what_people_say_is_not(text):
-    assert not repeats(text)
 
 
 def cut(text: str, *, first: bool) -> list[str]:
