@@ -23,6 +23,7 @@ Publish = Callable[[str], Awaitable[None]]
 """Sends a line of JSON to the caller's page."""
 
 _QUOTE_CHARS = 400
+_BEGINNING_CHARS = 24  # of an answer, enough to find it in the passage that it was read from
 _OUTBOX_MESSAGES = 1000
 _FLUSH_TIMEOUT_S = 5.0
 
@@ -117,7 +118,9 @@ class Recorder:
             role=message.role,
             text=message.text_content or "",
             interrupted=bool(message.interrupted),
-            sources=[_source(hit) for hit in message.extra.get("passages", [])],
+            sources=[
+                source(hit, message.text_content or "") for hit in message.extra.get("passages", [])
+            ],
             served_by={name: chain.served_by for name, chain in self._chains.items()}
             if answered
             else {},
@@ -142,10 +145,12 @@ def _seconds(**values: float | None) -> dict[str, float]:
     return {name: round(value, 4) for name, value in values.items() if value is not None}
 
 
-def _source(hit: Hit) -> dict[str, object]:
+def source(hit: Hit, said: str) -> dict[str, object]:
+    """A passage as it is shown: quoted from where ``said`` was read, else from its beginning."""
+    at = max(hit.content.find(said[:_BEGINNING_CHARS]), 0)
     return {
         "filename": hit.filename,
         "heading": hit.heading,
-        "quote": hit.content[:_QUOTE_CHARS],
+        "quote": hit.content[at : at + _QUOTE_CHARS],
         "similarity": round(hit.similarity, 4),
     }

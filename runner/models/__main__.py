@@ -1,9 +1,5 @@
 """``python -m runner.models '{"models": {…}, "cache_dir": "…"}'``: the model server's process."""
 
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else a transcription's CPU time doubles
-
 import asyncio
 import logging
 import signal

@@ -6,6 +6,7 @@ The native libraries are imported when it starts, so that this module itself is 
 import asyncio
 import errno
 import logging
+import os
 import socket
 from pathlib import Path
 
@@ -52,6 +53,8 @@ async def serve(models: Models, cache_dir: Path) -> None:
 
 
 def _application(models: Models, cache_dir: Path) -> web.Application:
+    # Read when numpy is imported: its threads wait busily, and double a transcription's CPU time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from runner.models.api import application
     from runner.models.engines import load
 

@@ -71,7 +71,7 @@ def call(
             executable_path=CHROMIUM,
             args=[*FLAGS, f"--use-file-for-fake-audio-capture={microphone}%noloop"],
         )
-        page = browser.new_page()
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(PATIENCE_MS)
         complaints: list[str] = []
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else 0)
@@ -82,7 +82,8 @@ def call(
         page.get_by_test_id("call").click()
         expect(page.get_by_test_id("sources").last).to_be_visible(timeout=PATIENCE_MS)
         lines = _lines(page)
-        page.get_by_test_id("sources").last.click()
+        page.get_by_test_id("sources").last.locator("summary").click()
+        expect(page.get_by_test_id("sources").last).to_have_attribute("open", "")
         sources = page.get_by_test_id("sources").last.inner_text()
         expect(page.get_by_test_id("state")).to_have_attribute(
             "data-state", "listening", timeout=PATIENCE_MS

@@ -98,7 +98,7 @@ def test_pcm_at_another_rate_is_the_same_sound_in_any_pieces():
     pcm = Pcm(22_050, 48_000)
     data = b"".join(pcm.push(piece) for piece in np.array_split(sound, 7)) + pcm.flush()
     samples = np.frombuffer(data, "<i2")
-    assert len(samples) == pytest.approx(48_000, abs=100)
+    assert len(samples) == pytest.approx(48_000, abs=5)
     assert pitch_hz(samples, 48_000) == pytest.approx(440, abs=2)
 
 

@@ -1,0 +1,82 @@
+"""What is kept of a turn: rows and lines, in order, with their sources."""
+
+import json
+from uuid import UUID
+
+from livekit.agents import ConversationItemAddedEvent, llm
+
+from runner.failover import Chain, Member
+from runner.rag.search import Hit
+from runner.sessions import Recorder, UserSession, source
+
+PASSAGE = "Much comes before. The tea is kept in the blue cupboard. Much comes after."
+
+
+def hit(content: str = PASSAGE) -> Hit:
+    return Hit("tea.md", 3, "Tea", content, 0.81234)
+
+
+def test_a_source_is_quoted_from_where_the_answer_was_read() -> None:
+    shown = source(hit(), "The tea is kept in the blue cupboard. That is according to tea.")
+    assert str(shown["quote"]).startswith("The tea is kept")
+    assert (shown["filename"], shown["heading"], shown["similarity"]) == ("tea.md", "Tea", 0.8123)
+
+
+def test_a_source_is_quoted_from_its_beginning_where_the_answer_is_in_other_words() -> None:
+    assert str(source(hit(), "In a cupboard.")["quote"]).startswith("Much comes before.")
+
+
+class Shelf:
+    """A store that keeps what it is given; ``broken``: it cannot."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.rows: list[tuple[str, str, dict[str, object]]] = []
+        self.broken = broken
+
+    async def add_message(
+        self, session_id: UUID, role: str, content: str, metadata: dict[str, object]
+    ) -> None:
+        if self.broken:
+            raise OSError("the database is away")
+        self.rows.append((role, content, metadata))
+
+
+def said(role: str, text: str, **metrics: float) -> ConversationItemAddedEvent:
+    message = llm.ChatMessage(role=role, content=[text], metrics=metrics)
+    if role == "assistant":
+        message.extra = {"passages": [hit()]}
+    return ConversationItemAddedEvent(item=message)
+
+
+async def conversation(shelf: Shelf) -> list[dict[str, object]]:
+    """A question and its answer; the lines that reached the page."""
+    lines: list[dict[str, object]] = []
+
+    async def publish(line: str) -> None:
+        lines.append(json.loads(line))
+
+    chain = Chain("LLM", [Member("vllm", object(), 1.0)])
+    chain.served_by = "vllm"
+    recorder = Recorder(UserSession("room", "caller", "vllm"), shelf, {"llm": chain}, publish)
+    recorder.on_item(said("user", "Where is the tea?", transcription_delay=0.1))
+    recorder.on_item(said("assistant", "In the cupboard.", llm_node_ttft=0.2, e2e_latency=0.7))
+    await recorder.aclose()
+    return lines
+
+
+async def test_every_message_is_stored_in_order_with_its_timings_and_who_served() -> None:
+    shelf = Shelf()
+    await conversation(shelf)
+    assert [(role, text) for role, text, _ in shelf.rows] == [
+        ("user", "Where is the tea?"),
+        ("assistant", "In the cupboard."),
+    ]
+    metadata = shelf.rows[1][2]
+    assert metadata["served_by"] == {"llm": "vllm"}
+    assert metadata["stages_s"] == {"stt": 0.1, "llm_ttft": 0.2, "e2e": 0.7}
+    assert metadata["sources"][0]["filename"] == "tea.md"
+
+
+async def test_the_page_is_told_even_when_the_database_is_away() -> None:
+    lines = await conversation(Shelf(broken=True))
+    assert [line["role"] for line in lines] == ["user", "assistant"]
