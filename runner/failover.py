@@ -74,21 +74,27 @@ def _once(member: Member[Any]) -> APIConnectOptions:
     return APIConnectOptions(max_retry=0, timeout=member.first_output_s)
 
 
-class LLMChain(llm.LLM[Any]):
+class _Front:
+    """Metrics name a chain by its first member."""
+
+    chain: Chain[Any]
+
+    @property
+    def model(self) -> str:
+        return str(self.chain.members[0].provider.model)
+
+    @property
+    def provider(self) -> str:
+        return self.chain.members[0].name
+
+
+class LLMChain(_Front, llm.LLM[Any]):
     """LLMs in order of preference. Each request holds one of ``permits`` while it runs."""
 
     def __init__(self, members: Sequence[Member[llm.LLM[Any]]], permits: Permits) -> None:
         super().__init__()
         self.chain = Chain("LLM", members)
         self.permits = permits
-
-    @property
-    def model(self) -> str:
-        return self.chain.members[0].provider.model
-
-    @property
-    def provider(self) -> str:
-        return self.chain.members[0].name
 
     def chat(
         self,
@@ -160,20 +166,12 @@ class _LLMChainStream(llm.LLMStream):
             raise APIConnectionError("the answer is empty")
 
 
-class STTChain(stt.STT[Any]):
+class STTChain(_Front, stt.STT[Any]):
     """STTs in order of preference; each is given the same audio."""
 
     def __init__(self, members: Sequence[Member[stt.STT[Any]]]) -> None:
         super().__init__(capabilities=stt.STTCapabilities(streaming=False, interim_results=False))
         self.chain = Chain("STT", members)
-
-    @property
-    def model(self) -> str:
-        return self.chain.members[0].provider.model
-
-    @property
-    def provider(self) -> str:
-        return self.chain.members[0].name
 
     async def _recognize_impl(
         self,
@@ -186,7 +184,7 @@ class STTChain(stt.STT[Any]):
         for member in self.chain.members:
             try:
                 async with asyncio.timeout(member.first_output_s):
-                    event = await member.provider.recognize(
+                    event: stt.SpeechEvent = await member.provider.recognize(
                         buffer, language=language, conn_options=_once(member)
                     )
             except (APIError, TimeoutError) as error:
@@ -197,7 +195,7 @@ class STTChain(stt.STT[Any]):
         raise self.chain.exhausted(reasons)
 
 
-class TTSChain(tts.TTS[Any]):
+class TTSChain(_Front, tts.TTS[Any]):
     """Voices in order of preference; a sentence is spoken by one of them."""
 
     def __init__(self, members: Sequence[Member[EndpointTTS]]) -> None:
@@ -207,14 +205,6 @@ class TTSChain(tts.TTS[Any]):
             num_channels=1,
         )
         self.chain = Chain("TTS", members)
-
-    @property
-    def model(self) -> str:
-        return self.chain.members[0].provider.model
-
-    @property
-    def provider(self) -> str:
-        return self.chain.members[0].name
 
     def synthesize(
         self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS

@@ -1,7 +1,6 @@
 """A real call in headless Chromium, with a WAV file as its microphone."""
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +12,11 @@ from playwright.sync_api import Page, expect, sync_playwright
 from runner.audio import write_wav
 from tests.calls.conftest import Runner
 from tests.calls.words import word_error_rate, words
+from tests.chromium import CHROMIUM, FLAGS
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 QUESTION = "How do I change the greeting?"
 SILENCE_S = 9.0  # the file starts with the microphone; the agent joins and greets first
 PATIENCE_MS = 60_000
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 RECORD = """() => {
   const context = new AudioContext();
   const kept = [];

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import re
-import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -23,24 +21,13 @@ from runner.config import LiveKit, Web
 from runner.livekit_server import Keys, service
 from runner.services import Supervisor
 from runner.web import Access, start_page
+from tests.chromium import CHROMIUM, FLAGS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEYS = Keys("page-test", "a-secret-that-is-thirty-two-bytes")
 READY_TIMEOUT_S = 30
 PATIENCE_S = 30  # for what must come at all
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 STAND_IN = {
     "for": "LLM",
     "provider": "retrieval",
