@@ -56,10 +56,12 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 \
 
 # --no-deps: the locks are whole. --no-build-isolation: one package, Hydra's antlr4, has no wheel,
 # and is built with the setuptools of build.txt instead of one that nobody pinned.
+# ensurepip: uv makes environments without pip, and may be gone since.
 define install
 @echo "Installing requirements/$(1).txt, up to $(2) …"
 @if uv --version >/dev/null 2>&1; then set -- uv pip install --python $(BIN)/python; \
-else set -- $(BIN)/python -m pip install --disable-pip-version-check; fi; \
+else $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
+set -- $(BIN)/python -m pip install --disable-pip-version-check; fi; \
 set -- "$$@" --quiet --no-deps --require-hashes --no-build-isolation; \
 "$$@" -r requirements/build.txt && "$$@" -r requirements/$(1).txt
 endef

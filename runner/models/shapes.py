@@ -115,7 +115,7 @@ async def read_upload(request: web.Request) -> tuple[TranscriptionRequest, bytes
 def as_json(
     body: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """An answer in JSON. pydantic writes the numbers of 256 vectors in 5 ms, json in 60."""
+    """An answer in JSON. pydantic writes 256 vectors in 11 ms, json in 45."""
     return web.Response(
         body=to_json(body), status=status, headers=headers, content_type="application/json"
     )
