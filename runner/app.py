@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from importlib import import_module
@@ -38,7 +39,7 @@ def _run(composed: DictConfig) -> None:
     except RunnerError as error:
         print(error, file=sys.stderr)
         status = 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         status = _INTERRUPTED
     if status:  # a sweep goes on after a success
         sys.exit(status)
@@ -53,7 +54,15 @@ def run(composed: DictConfig) -> int:
     settings = config.load(composed)
     checks.check(settings, sweep=HydraConfig.get().mode is RunMode.MULTIRUN)
     logs.set_up(settings.log)
-    return asyncio.run(_task(settings)(settings))
+    return asyncio.run(_ended_by_sigterm(settings))
+
+
+async def _ended_by_sigterm(settings: Config) -> int:
+    """The task; SIGTERM ends it as Ctrl-C does, so that it takes down what it started."""
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await _task(settings)(settings)
 
 
 def _task(settings: Config) -> Callable[[Config], Coroutine[Any, Any, int]]:

@@ -65,6 +65,7 @@ def call(
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else 0)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(runner.url)
+        expect(page.get_by_test_id("standins")).to_contain_text("instead of", timeout=PATIENCE_MS)
         stand_ins = page.get_by_test_id("standins").inner_text()
         page.evaluate(RECORD)
         page.get_by_test_id("call").click()

@@ -17,9 +17,10 @@ FOREVER_S = 60.0
 
 
 class ScriptedLLM(llm.LLM):
-    """Says its words; an exception among them is raised, None waits for ever."""
+    """Says its words; an exception among them is raised, a number is waited for in seconds, None
+    for ever."""
 
-    def __init__(self, *script: str | Exception | None) -> None:
+    def __init__(self, *script: str | float | Exception | None) -> None:
         super().__init__()
         self.script = script
         self.asked = 0
@@ -36,6 +37,8 @@ class _ScriptedStream(llm.LLMStream):
                 await asyncio.sleep(FOREVER_S)
             elif isinstance(step, Exception):
                 raise step
+            elif isinstance(step, float):
+                await asyncio.sleep(step)
             else:
                 delta = llm.ChoiceDelta(role="assistant", content=step)
                 self._event_ch.send_nowait(llm.ChatChunk(id="1", delta=delta))
@@ -77,13 +80,8 @@ async def test_an_llm_without_a_word_by_its_deadline_is_left() -> None:
 
 
 async def test_the_deadline_ends_with_the_first_word() -> None:
-    chain = chain_of(["first ", "second"], deadline_s=0.05)
-    stream = chain.chat(chat_ctx=llm.ChatContext.empty())
-    words = []
-    async for chunk in stream:
-        words.append(chunk.delta.content)
-        await asyncio.sleep(0.06)
-    assert words == ["first ", "second"]
+    slow = chain_of(["first ", 0.1, "second"], ["never"], deadline_s=0.05)
+    assert await answer(slow) == "first second"
 
 
 async def test_an_empty_answer_counts_as_a_failure() -> None:
