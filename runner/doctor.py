@@ -22,6 +22,7 @@ from runner.stack import Running, needs, stack
 
 _SLOW_QUERY_MS = 10.0  # the specification's figures: queries under 10 ms, search under 50 ms
 _SLOW_SEARCH_MS = 50.0
+_SLOW_WORD_MS = 1000.0
 _LEAST_FREE_DISK_MB = 500
 _LEAST_FREE_MEMORY_MB = 500
 _REALTIME = 1.0
@@ -168,7 +169,7 @@ async def _chains(config: Config) -> list[Line]:
     stt, tts = await probes.probe_speech(config, task.timeout_s)
     lines = [*_chain("LLM", llms), *_chain("STT", stt), *_chain("TTS", tts)]
     if stt and tts:
-        lines.append(await _speech(config))
+        lines += [await _first_word(config), await _speech(config)]
     return lines
 
 
@@ -184,6 +185,16 @@ def _member(capability: str, finding: Finding, *, vital: bool) -> Line:
     took = "" if finding.latency_ms is None else f", {finding.latency_ms:.0f} ms"
     detail = f"{finding.address} {finding.model}".strip() or "reads from the documents"
     return Line(part, State.STAND_IN if finding.stand_in else State.OK, detail + took)
+
+
+async def _first_word(config: Config) -> Line:
+    """A greeting answered: a server that lists a model may still take seconds to speak."""
+    try:
+        name, took_ms = await measure.first_word(config)
+    except (APIError, RunnerError) as error:
+        return Line("answer", State.BROKEN, str(error), "See the lines of LLM.", vital=True)
+    mend = "Lower vLLM's --max-model-len, take a smaller model, or another llm."
+    return _measured("answer", f"first word of {name}", took_ms, _SLOW_WORD_MS, mend)
 
 
 async def _speech(config: Config) -> Line:

@@ -1,10 +1,13 @@
 """How fast the parts are right now: what doctor measures where a mere answer says too little."""
 
 import time
+from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from livekit import rtc
+from livekit.agents import llm
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,6 +17,7 @@ from runner.rag.embedding import Embedder
 from runner.rag.search import Search
 
 _SENTENCE = "The quick brown fox jumps over the lazy dog."
+_GREETING = "Hello"
 _QUESTION = "How do I change the greeting?"
 
 
@@ -69,6 +73,29 @@ async def search(config: Config, engine: AsyncEngine) -> float:
         return (time.perf_counter() - begin) * 1000
     finally:
         await embedder.aclose()
+
+
+async def first_word(config: Config) -> tuple[str, float]:
+    """Who of the chain of LLMs answers a greeting, and after how many milliseconds.
+
+    Raises:
+        APIError: none does.
+        ProviderError: none of them has its key.
+    """
+
+    async def nothing(_: object) -> list[Any]:
+        return []
+
+    llms = build.llm_chain(config, nothing, nothing)
+    async with aclosing(llms):
+        greeting = llm.ChatContext.empty()
+        greeting.add_message(role="user", content=_GREETING)
+        begin = time.perf_counter()
+        async with llms.chat(chat_ctx=greeting) as stream:
+            async for chunk in stream:
+                if chunk.has_response():
+                    break
+        return llms.chain.served_by or "", (time.perf_counter() - begin) * 1000
 
 
 async def speech(config: Config) -> SpeechFacts:

@@ -18,6 +18,7 @@ def test_doctor_names_every_part_and_why_something_stands_in(runner: Runner) -> 
     assert VLLM_IS_AWAY in done.stdout
     assert "vllm serve" in done.stdout
     assert "embedded hears" in done.stdout
+    assert "first word of retrieval" in done.stdout
 
 
 def test_doctor_fails_when_no_call_could_be_served(runner: Runner) -> None:
