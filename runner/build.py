@@ -1,11 +1,9 @@
 """Configuration → objects: the chains of one call, with their clients.
 
-Keys are read from the environment here and nowhere else. A provider's client is imported only
-where the configuration has it: each costs a second and tens of megabytes.
+A provider's client is imported only where the configuration has it: each costs a second and tens
+of megabytes.
 """
 
-import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -16,6 +14,7 @@ from runner.chains import (
     LLMCandidate,
     SpeechCandidate,
     llm_candidates,
+    secret,
     stt_candidates,
     tts_candidates,
 )
@@ -27,8 +26,6 @@ from runner.limits import Permits
 from runner.providers.retrieval import RetrievalLLM as Retrieval
 from runner.providers.speech import Endpoint, EndpointSTT, EndpointTTS
 from runner.rag.search import Hit
-
-log = logging.getLogger(__name__)
 
 Search = Callable[[str], Awaitable[list[Hit]]]
 Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
@@ -77,7 +74,7 @@ def realtime_model(config: GoogleRealtimeLLM) -> llm.RealtimeModel:
 
     return google_realtime(
         model=config.model,
-        api_key=_secret(config.api_key_env),
+        api_key=secret(config.api_key_env),
         voice=config.voice,
         temperature=config.temperature,
     )
@@ -101,7 +98,7 @@ def _llm_member(candidate: LLMCandidate, search: Search, embed: Embed) -> Member
             provider = chat_llm(
                 base_url=chat.base_url,
                 model=chat.model,
-                api_key=_secret(chat.api_key_env),
+                api_key=secret(chat.api_key_env),
                 temperature=chat.temperature,
                 max_tokens=chat.max_tokens,
             )
@@ -111,7 +108,7 @@ def _llm_member(candidate: LLMCandidate, search: Search, embed: Embed) -> Member
 
             provider = google_llm(
                 model=gemini.model,
-                api_key=_secret(gemini.api_key_env),
+                api_key=secret(gemini.api_key_env),
                 temperature=gemini.temperature,
                 max_tokens=gemini.max_tokens,
             )
@@ -155,9 +152,5 @@ def _tts_member(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Memb
 
 
 def _endpoint(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Endpoint:
-    key = _secret(candidate.speech.api_key_env)
+    key = secret(candidate.speech.api_key_env)
     return Endpoint(candidate.name, candidate.base_url, key, http)
-
-
-def _secret(variable: str) -> str:
-    return os.environ.get(variable, "") if variable else ""

@@ -25,7 +25,7 @@ class LLMCandidate:
         """The environment variable that this provider needs and that is not set."""
         if isinstance(self.config, RetrievalLLM) or not self.config.api_key_env:
             return None
-        return None if os.environ.get(self.config.api_key_env) else self.config.api_key_env
+        return None if secret(self.config.api_key_env) else self.config.api_key_env
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class SpeechCandidate:
     base_url: str
     speech: Speech
     stand_in: bool
+
+
+def secret(variable: str) -> str:
+    """What the environment holds under a name of the configuration; empty: no name, or unset."""
+    return os.environ.get(variable, "") if variable else ""
 
 
 def llm_candidates(config: Config) -> list[LLMCandidate]:

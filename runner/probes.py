@@ -17,6 +17,7 @@ from runner.chains import (
     LLMCandidate,
     SpeechCandidate,
     llm_candidates,
+    secret,
     stt_candidates,
     tts_candidates,
 )
@@ -115,13 +116,11 @@ async def _probe_llm(candidate: LLMCandidate, http: aiohttp.ClientSession) -> Fi
         return _finding(candidate, "", getattr(candidate.config, "model", ""), None, missing)
     match candidate.config:
         case OpenAILLM() as chat:
-            key = os.environ.get(chat.api_key_env, "") if chat.api_key_env else ""
-            headers = {"Authorization": f"Bearer {key}"} if key else {}
-            latency, trouble = await _listed(http, chat.base_url, chat.model, headers)
+            latency, trouble = await _listed(http, chat.base_url, chat.model, chat.api_key_env)
             return _finding(candidate, chat.base_url, chat.model, latency, trouble)
         case GoogleLLM() | GoogleRealtimeLLM() as google:
             base = os.environ.get("GOOGLE_GEMINI_BASE_URL", _GOOGLE_URL).rstrip("/")
-            headers = {"x-goog-api-key": os.environ[google.api_key_env]}
+            headers = {"x-goog-api-key": secret(google.api_key_env)}
             url = f"{base}/v1beta/models/{google.model}"
             latency, trouble, _ = await _get(http, url, headers)
             return _finding(candidate, base, google.model, latency, trouble)
@@ -132,9 +131,8 @@ async def _probe_llm(candidate: LLMCandidate, http: aiohttp.ClientSession) -> Fi
 async def _probe_speech(
     candidate: SpeechCandidate, model: str, http: aiohttp.ClientSession
 ) -> Finding:
-    key = os.environ.get(candidate.speech.api_key_env, "") if candidate.speech.api_key_env else ""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    latency, trouble = await _listed(http, candidate.base_url, model, headers)
+    key_env = candidate.speech.api_key_env
+    latency, trouble = await _listed(http, candidate.base_url, model, key_env)
     return _finding(candidate, candidate.base_url, model, latency, trouble)
 
 
@@ -151,9 +149,11 @@ def _finding(
 
 
 async def _listed(
-    http: aiohttp.ClientSession, base_url: str, model: str, headers: dict[str, str]
+    http: aiohttp.ClientSession, base_url: str, model: str, key_env: str
 ) -> tuple[float | None, str | None]:
     """Whether the server at ``base_url`` answers and lists ``model``."""
+    key = secret(key_env)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     latency, trouble, body = await _get(http, f"{base_url}/models", headers)
     if trouble is None:
         listed = [entry.get("id") for entry in _entries(body)]

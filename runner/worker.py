@@ -1,7 +1,6 @@
 """The LiveKit worker: takes jobs up to its limit and runs each call in a process of its own."""
 
 import asyncio
-import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +13,6 @@ from runner.config import Config
 from runner.conversation import conversation
 from runner.livekit_server import Keys
 from runner.sessions import UserSession
-
-log = logging.getLogger(__name__)
 
 TURN_TOPIC = "runner.turn"
 """Text stream on which the page is told who served an answer, from what, and how fast."""
