@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runner import database, probes
 from runner.config import Config
-from runner.errors import DatabaseError, ServiceError
+from runner.errors import DatabaseError, RunnerError, ServiceError
 from runner.folders import documents_dir
 from runner.probes import StandIn
 from runner.progress import Progress
@@ -126,8 +126,8 @@ async def _database(config: Config, running: Running, exits: AsyncExitStack) -> 
         pool_size=config.database.max_connections,
         application_name="runner",
     )
-    await database.warm(engine, config.database.min_connections)
     exits.push_async_callback(engine.dispose)
+    await database.warm(engine, config.database.min_connections)
     return engine
 
 
@@ -144,6 +144,8 @@ async def _index(config: Config, engine: AsyncEngine, progress: Progress) -> Non
             log.warning("%s is not indexed: %s", name, reason)
         known = summary.indexed + summary.unchanged
         progress("documents", f"{READY}, {known} in {folder}")
+    except RunnerError as error:
+        log.error("The documents were not indexed: %s", error)  # calls are taken all the same
     finally:
         await embedder.aclose()
 
