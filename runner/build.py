@@ -5,12 +5,12 @@ of megabytes.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import aiohttp
-from livekit.agents import llm, stt
+from livekit.agents import llm
 
-from runner.chains import (
+from runner import probes
+from runner.candidates import (
     LLMCandidate,
     SpeechCandidate,
     llm_candidates,
@@ -18,32 +18,33 @@ from runner.chains import (
     stt_candidates,
     tts_candidates,
 )
+from runner.chains import LLMChain, STTChain, TTSChain
 from runner.config import Config, GoogleLLM, GoogleRealtimeLLM, OpenAILLM, RetrievalLLM
 from runner.errors import ProviderError
-from runner.failover import LLMChain, Member, STTChain, TTSChain
-from runner.folders import data_dir
-from runner.limits import Permits
-from runner.providers.retrieval import RetrievalLLM as Retrieval
-from runner.providers.speech import Endpoint, EndpointSTT, EndpointTTS
+from runner.failover import Chain, Member
+from runner.metrics import Metrics
+from runner.providers.chat import ChatAnswers
+from runner.providers.request import Answerer
+from runner.providers.retrieval import Retrieval
+from runner.providers.speech import EndpointSTT, EndpointTTS
 from runner.rag.search import Hit
+from runner.switchboard import Desk, Key, Switchboard
 
 Search = Callable[[str], Awaitable[list[Hit]]]
 Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
 
 _RETRIEVAL_DEADLINE_S = 10.0
 _CLIENT_MODULES = {
-    "openai": (
-        "runner.providers.chat",
-        "openai.lib.streaming.chat",
-        "anyio._backends._asyncio",
-    ),
+    "openai": (),
     "google": ("runner.providers.google",),
-    "google_realtime": ("runner.providers.google",),
+    "google_realtime": ("runner.realtime",),
     "retrieval": (),
 }
 
 
-def llm_chain(config: Config, search: Search, embed: Embed) -> LLMChain:
+def llm_chain(
+    config: Config, desk: Desk, http: aiohttp.ClientSession, search: Search, embed: Embed
+) -> LLMChain:
     """The LLMs of ``llm``, ``failover.order`` and the stand-in whose keys are there.
 
     Raises:
@@ -57,8 +58,25 @@ def llm_chain(config: Config, search: Search, embed: Embed) -> LLMChain:
             missing.append(f"{candidate.name} (set {candidate.missing_key})")
     if not usable:
         raise ProviderError(f"No LLM can be asked; keys are missing: {', '.join(missing)}.")
-    permits = Permits(data_dir(config.deployment) / "permits", config.limits.llm_concurrency)
-    return LLMChain([_llm_member(candidate, search, embed) for candidate in usable], permits)
+    members = [_llm_member(candidate, http, search, embed) for candidate in usable]
+    return LLMChain(Chain("LLM", members, desk, config.failover))
+
+
+def switchboard(config: Config, http: aiohttp.ClientSession, metrics: Metrics) -> Switchboard:
+    """The permits and breakers of a worker, and the probes that close them again."""
+    llms = {("LLM", candidate.name): candidate for candidate in llm_candidates(config)}
+    ears = {("STT", candidate.name): candidate for candidate in stt_candidates(config)}
+    voices = {("TTS", candidate.name): candidate for candidate in tts_candidates(config)}
+
+    async def probe(key: Key) -> None:
+        if key in llms:
+            await probes.revive_llm(llms[key], http)
+        elif key in ears:
+            await probes.revive_stt(ears[key], http)
+        else:
+            await probes.revive_tts(voices[key], http)
+
+    return Switchboard(config.limits.llm_concurrency, config.failover.breaker, probe, metrics)
 
 
 def client_modules(config: Config) -> list[str]:
@@ -69,50 +87,41 @@ def client_modules(config: Config) -> list[str]:
 
 
 def realtime_model(config: GoogleRealtimeLLM) -> llm.RealtimeModel:
-    """The speech-to-speech model, a new object for each call."""
-    from runner.providers.google import google_realtime
+    """The speech-to-speech model, a new object for each call.
 
-    return google_realtime(
-        model=config.model,
-        api_key=secret(config.api_key_env),
-        voice=config.voice,
-        temperature=config.temperature,
-    )
+    Raises:
+        ProviderError: its ``ca_file`` cannot be read.
+    """
+    from runner.providers.google_live import live_model
+
+    return live_model(config, secret(config.api_key_env))
 
 
-def stt_chain(config: Config, http: aiohttp.ClientSession) -> STTChain:
+def stt_chain(config: Config, desk: Desk, http: aiohttp.ClientSession) -> STTChain:
     """The transcription endpoints in their order."""
-    return STTChain([_stt_member(candidate, http) for candidate in stt_candidates(config)])
+    members = [_stt_member(candidate, http) for candidate in stt_candidates(config)]
+    chain = Chain("STT", members, desk, config.failover)
+    return STTChain(chain, config.stt_tts.stt.language)
 
 
-def tts_chain(config: Config, http: aiohttp.ClientSession) -> TTSChain:
+def tts_chain(config: Config, desk: Desk, http: aiohttp.ClientSession) -> TTSChain:
     """The speech endpoints in their order."""
-    return TTSChain([_tts_member(candidate, http) for candidate in tts_candidates(config)])
+    members = [_tts_member(candidate, http) for candidate in tts_candidates(config)]
+    return TTSChain(Chain("TTS", members, desk, config.failover))
 
 
-def _llm_member(candidate: LLMCandidate, search: Search, embed: Embed) -> Member[llm.LLM[Any]]:
+def _llm_member(
+    candidate: LLMCandidate, http: aiohttp.ClientSession, search: Search, embed: Embed
+) -> Member[Answerer]:
     match candidate.config:
         case OpenAILLM() as chat:
-            from runner.providers.chat import chat_llm
-
-            provider = chat_llm(
-                base_url=chat.base_url,
-                model=chat.model,
-                api_key=secret(chat.api_key_env),
-                temperature=chat.temperature,
-                max_tokens=chat.max_tokens,
-            )
-            return Member(chat.name, provider, chat.first_token_s)
+            provider: Answerer = ChatAnswers(chat, secret(chat.api_key_env), http)
+            return Member(chat.name, provider, chat.model, chat.first_token_s, chat.stall_s)
         case GoogleLLM() as gemini:
-            from runner.providers.google import google_llm
+            from runner.providers.google import GeminiAnswers
 
-            provider = google_llm(
-                model=gemini.model,
-                api_key=secret(gemini.api_key_env),
-                temperature=gemini.temperature,
-                max_tokens=gemini.max_tokens,
-            )
-            return Member(gemini.name, provider, gemini.first_token_s)
+            provider = GeminiAnswers(gemini, secret(gemini.api_key_env))
+            return Member(gemini.name, provider, gemini.model, gemini.first_token_s, gemini.stall_s)
         case RetrievalLLM() as reader:
             provider = Retrieval(
                 search,
@@ -120,7 +129,9 @@ def _llm_member(candidate: LLMCandidate, search: Search, embed: Embed) -> Member
                 max_sentences=reader.max_sentences,
                 min_similarity=reader.min_similarity,
             )
-            return Member(reader.name, provider, _RETRIEVAL_DEADLINE_S)
+            return Member(
+                reader.name, provider, provider.model, _RETRIEVAL_DEADLINE_S, _RETRIEVAL_DEADLINE_S
+            )
         case GoogleRealtimeLLM() as live:
             raise ProviderError(
                 f"{live.name} speaks by itself and cannot be a member of a chain of LLMs; "
@@ -128,29 +139,20 @@ def _llm_member(candidate: LLMCandidate, search: Search, embed: Embed) -> Member
             )
 
 
-def _stt_member(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Member[stt.STT[Any]]:
+def _stt_member(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Member[EndpointSTT]:
     wanted = candidate.speech.stt
     provider = EndpointSTT(
-        _endpoint(candidate, http),
-        model=wanted.model,
-        language=wanted.language,
-        timeout_s=wanted.timeout_s,
+        probes.speech_endpoint(candidate, http), model=wanted.model, language=wanted.language
     )
-    return Member(candidate.name, provider, wanted.timeout_s)
+    return Member(candidate.name, provider, wanted.model, wanted.timeout_s, wanted.timeout_s)
 
 
 def _tts_member(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Member[EndpointTTS]:
     wanted = candidate.speech.tts
     provider = EndpointTTS(
-        _endpoint(candidate, http),
+        probes.speech_endpoint(candidate, http),
         model=wanted.model,
         voice=wanted.voice,
         speed=wanted.speed,
-        timeout_s=wanted.timeout_s,
     )
-    return Member(candidate.name, provider, wanted.timeout_s)
-
-
-def _endpoint(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Endpoint:
-    key = secret(candidate.speech.api_key_env)
-    return Endpoint(candidate.name, candidate.base_url, key, http)
+    return Member(candidate.name, provider, wanted.model, wanted.first_audio_s, wanted.stall_s)

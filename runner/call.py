@@ -17,6 +17,7 @@ from livekit import rtc
 from runner.audio import Samples, read_wav, sound_bounds, write_wav
 from runner.config import CallTask, Config
 from runner.errors import CallError
+from runner.simulator import service as simulator
 from runner.worker import TURN_TOPIC
 
 RATE_HZ = 24_000
@@ -108,6 +109,11 @@ async def main(config: Config) -> int:
     assert isinstance(config.task, CallTask)
     task = config.task
     logging.getLogger("livekit").setLevel(logging.CRITICAL)  # it logs every hanging up as an error
+    if config.simulate and not await simulator.play(config.simulate):
+        raise CallError(
+            f"No runner with simulated providers is there (port {config.simulate.port}). Start it "
+            "with the same simulate=…, then call it."
+        )
     utterances = [(Path(name), read_wav(Path(name), RATE_HZ)) for name in task.audio]
     out = Path(task.out) if task.out else None
     if out:

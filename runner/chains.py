@@ -1,80 +1,227 @@
-"""Who is asked for what, in which order: the chains of a configuration, before they are built.
+"""The chains as LiveKit's session sees them: one LLM, one STT, one TTS."""
 
-Pure: nothing is opened here, so doctor, the page and the job agree on the same list.
-"""
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from typing import Any
 
-import os
-from dataclasses import dataclass
+from livekit.agents import APIConnectOptions, LanguageCode, llm, stt, tts, utils
+from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
+from livekit.agents.utils import AudioBuffer, is_given
 
-from runner.config import LLM, Config, RetrievalLLM, Speech
+from runner.continuation import Words, is_stub, without_repetition
+from runner.failover import Chain, Exhausted, Service, together
+from runner.providers.failure import Failure, Reason
+from runner.providers.request import Answerer, Request
+from runner.providers.speech import SPEECH_RATE_HZ, EndpointSTT, EndpointTTS
+
+log = logging.getLogger(__name__)
+
+_ONCE = APIConnectOptions(max_retry=0)  # the chain tries again by itself
+_REMEMBERED_SENTENCES = 64
 
 
-@dataclass(frozen=True)
-class LLMCandidate:
-    """An LLM in the chain. ``stand_in``: it is there only because nothing better answers."""
+class _Front:
+    """LiveKit's metrics name a chain by its first member."""
 
-    config: LLM
-    stand_in: bool
+    chain: Chain[Any]
 
     @property
-    def name(self) -> str:
-        return self.config.name
+    def model(self) -> str:
+        return self.chain.members[0].model
 
     @property
-    def missing_key(self) -> str | None:
-        """The environment variable that this provider needs and that is not set."""
-        if isinstance(self.config, RetrievalLLM) or not self.config.api_key_env:
-            return None
-        return None if secret(self.config.api_key_env) else self.config.api_key_env
+    def provider(self) -> str:
+        return self.chain.members[0].name
 
 
-@dataclass(frozen=True)
-class SpeechCandidate:
-    """An STT or TTS endpoint in a chain."""
+class LLMChain(_Front, llm.LLM[Any]):
+    """LLMs in order of preference. Each request holds a permit while it runs; the record of who
+    served it rides in the answer's ``extra["service"]``."""
 
-    name: str
-    base_url: str
-    speech: Speech
-    stand_in: bool
+    def __init__(self, chain: Chain[Answerer]) -> None:
+        super().__init__()
+        self.chain = chain
 
+    def chat(
+        self,
+        *,
+        chat_ctx: llm.ChatContext,
+        tools: list[llm.Tool] | None = None,
+        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
+        tool_choice: NotGivenOr[llm.ToolChoice] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
+    ) -> llm.LLMStream:
+        choice = tool_choice if is_given(tool_choice) else None
+        return _Answer(self, Request(chat_ctx, tools or [], choice))
 
-def secret(variable: str) -> str:
-    """What the environment holds under a name of the configuration; empty: no name, or unset."""
-    return os.environ.get(variable, "") if variable else ""
-
-
-def llm_candidates(config: Config) -> list[LLMCandidate]:
-    """The chosen LLM, then ``failover.order``, then the stand-in; each provider once."""
-    ordered = [
-        LLMCandidate(config.llm, stand_in=False),
-        *(LLMCandidate(config.fallback[name], stand_in=False) for name in config.failover.order),
-    ]
-    if config.stand_in.llm is not None:
-        ordered.append(LLMCandidate(config.stand_in.llm, stand_in=True))
-    once = {candidate.name: candidate for candidate in reversed(ordered)}
-    return [candidate for candidate in ordered if once.get(candidate.name) is candidate]
-
-
-def stt_candidates(config: Config) -> list[SpeechCandidate]:
-    """Speaches where ``gpu`` says, then the model server; or the model server alone."""
-    return _speech_candidates(config, config.gpu.stt)
+    async def aclose(self) -> None:
+        await super().aclose()
+        await asyncio.gather(*(member.provider.aclose() for member in self.chain.members))
 
 
-def tts_candidates(config: Config) -> list[SpeechCandidate]:
-    """As `stt_candidates`, for TTS."""
-    return _speech_candidates(config, config.gpu.tts)
+class _Answer(llm.LLMStream):
+    def __init__(self, owner: LLMChain, request: Request) -> None:
+        self._chain = owner.chain
+        self._request = request
+        self._words = Words()
+        self._service = Service()
+        super().__init__(owner, chat_ctx=request.chat_ctx, tools=request.tools, conn_options=_ONCE)
+
+    async def _run(self) -> None:
+        try:
+            async with self._chain.desk.permit() as waited_s:
+                self._service.permit_wait_s = waited_s
+                await self._chain.serve(
+                    self._ask, self._deliver, service=self._service, resumes=True
+                )
+            self._hand_on(self._words.rest())
+        finally:
+            self._tell_service()
+
+    def _ask(self, provider: Answerer) -> AsyncGenerator[llm.ChatChunk, None]:
+        """The answer, or what is left of it when another provider began it."""
+        self._words.drop()
+        said = self._words.said
+        if not said:
+            return provider.answer(self._request)
+        request = replace(self._request, said=said)
+        if _has_used_tools(self._request.chat_ctx):
+            request = replace(request, tool_choice="none")  # what was done is not done again
+        if provider.continues:
+            return provider.answer(request)
+        anew = replace(request, said="") if is_stub(said) else request
+        return without_repetition(provider.answer(anew), said)
+
+    def _deliver(self, chunk: llm.ChatChunk) -> bool:
+        if not chunk.has_response() or chunk.delta is None:
+            if chunk.usage is not None or (chunk.delta and chunk.delta.extra):
+                self._event_ch.send_nowait(chunk)
+            return False
+        if chunk.delta.tool_calls:
+            self._hand_on(self._words.take(chunk.delta.content or "") + self._words.rest())
+            self._service.complete = True
+            self._event_ch.send_nowait(
+                chunk.model_copy(update={"delta": chunk.delta.model_copy(update={"content": None})})
+            )
+        else:
+            self._hand_on(self._words.take(chunk.delta.content or ""))
+        return True
+
+    def _hand_on(self, text: str) -> None:
+        if text:
+            delta = llm.ChoiceDelta(role="assistant", content=text)
+            self._event_ch.send_nowait(llm.ChatChunk(id="answer", delta=delta))
+
+    def _tell_service(self) -> None:
+        delta = llm.ChoiceDelta(extra={"service": self._service.metadata()})
+        self._event_ch.send_nowait(llm.ChatChunk(id="service", delta=delta))
 
 
-def _speech_candidates(config: Config, speaches: dict[str, str]) -> list[SpeechCandidate]:
-    chosen, own = config.stt_tts, f"http://{config.models.host}:{config.models.port}/v1"
-    if chosen.server == "embedded":
-        return [SpeechCandidate("embedded", own, chosen, stand_in=False)]
-    by_url = {url: name for name, url in reversed(speaches.items())}
-    candidates = [
-        SpeechCandidate(name, url, chosen, stand_in=False)
-        for name, url in speaches.items()
-        if by_url[url] == name
-    ]
-    if config.stand_in.speech is not None:
-        candidates.append(SpeechCandidate("embedded", own, config.stand_in.speech, stand_in=True))
-    return candidates
+def _has_used_tools(chat_ctx: llm.ChatContext) -> bool:
+    """Whether a tool was called for the caller's latest message."""
+    for item in reversed(chat_ctx.items):
+        if isinstance(item, llm.FunctionCallOutput):
+            return True
+        if isinstance(item, llm.ChatMessage) and item.role == "user":
+            return False
+    return False
+
+
+class STTChain(_Front, stt.STT[Any]):
+    """STTs in order of preference; each is given the same audio.
+
+    When nobody heard a word the transcript is empty, which no LLM is asked about. When nobody
+    answered at all it is empty as well, and ``on_deaf`` is called: the call lives on.
+    """
+
+    def __init__(self, chain: Chain[EndpointSTT], language: str) -> None:
+        super().__init__(capabilities=stt.STTCapabilities(streaming=False, interim_results=False))
+        self.chain = chain
+        self._language = language
+        self.service = Service()
+        self.on_deaf: Callable[[], object] = lambda: None
+
+    async def _recognize_impl(
+        self,
+        buffer: AudioBuffer,
+        *,
+        language: NotGivenOr[str] = NOT_GIVEN,
+        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+    ) -> stt.SpeechEvent:
+        spoken = language if is_given(language) else self._language
+        heard: list[stt.SpeechData] = []
+
+        async def ask(provider: EndpointSTT) -> AsyncGenerator[str, None]:
+            yield await provider.transcribe(buffer, spoken)
+
+        def deliver(text: str) -> bool:
+            heard.append(stt.SpeechData(language=LanguageCode(spoken), text=text))
+            return True
+
+        self.service = Service()
+        try:
+            await self.chain.serve(ask, deliver, service=self.service)
+        except Exhausted as error:
+            if any(attempt.reason is not Reason.EMPTY for attempt in self.service.failed):
+                log.error("nothing was heard: %s", error)
+                self.on_deaf()
+        return stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=heard)
+
+
+class TTSChain(_Front, tts.TTS[Any]):
+    """Voices in order of preference; a sentence is spoken by one of them.
+
+    One that dies in the middle of a sentence leaves it so: another voice begins with the next.
+    """
+
+    def __init__(self, chain: Chain[EndpointTTS]) -> None:
+        super().__init__(
+            capabilities=tts.TTSCapabilities(streaming=False),
+            sample_rate=SPEECH_RATE_HZ,
+            num_channels=1,
+        )
+        self.chain = chain
+        self.services: deque[Service] = deque(maxlen=_REMEMBERED_SENTENCES)
+        """The records of the sentences since the last `taken`."""
+
+    def taken(self) -> Service:
+        """The record of what was spoken since this was last asked."""
+        service = together(self.services)
+        self.services.clear()
+        return service
+
+    def synthesize(
+        self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
+    ) -> tts.ChunkedStream:
+        return _Sentence(tts=self, input_text=text, conn_options=_ONCE)
+
+
+class _Sentence(tts.ChunkedStream):
+    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
+        assert isinstance(self._tts, TTSChain)
+        output_emitter.initialize(
+            request_id=utils.shortuuid(),
+            sample_rate=SPEECH_RATE_HZ,
+            num_channels=1,
+            mime_type="audio/pcm",
+        )
+
+        def deliver(samples: bytes) -> bool:
+            output_emitter.push(samples)
+            return True
+
+        service = Service()
+        self._tts.services.append(service)
+        try:
+            await self._tts.chain.serve(
+                lambda voice: voice.pcm(self.input_text), deliver, service=service
+            )
+        except Failure as error:
+            if not service.begun:
+                raise
+            log.warning("a sentence was cut: %s", error)
+        output_emitter.flush()

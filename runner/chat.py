@@ -6,12 +6,14 @@ import json
 import sys
 from contextlib import AsyncExitStack
 
+import aiohttp
 from livekit.agents import RunResult
 
-from runner import database
+from runner import build, database
 from runner.config import Config, GoogleRealtimeLLM
 from runner.conversation import Conversation, conversation
 from runner.errors import RunnerError
+from runner.metrics import Metrics
 from runner.progress import Progress
 from runner.sessions import UserSession
 from runner.stack import needs, stack
@@ -38,7 +40,11 @@ async def main(config: Config) -> int:
             socket = running.endpoints.postgres_socket
             await database.prepare(config.database, socket, config.agent)
         user = UserSession(_ROOM, getpass.getuser(), config.llm.name)
-        talk = await exits.enter_async_context(conversation(config, socket, user, _show_sources))
+        http = await exits.enter_async_context(aiohttp.ClientSession())
+        desk = await exits.enter_async_context(build.switchboard(config, http, Metrics()))
+        talk = await exits.enter_async_context(
+            conversation(config, socket, desk, user, _show_sources)
+        )
         talk.session.output.set_audio_enabled(False)
         await talk.session.start(talk.agent, session_host=False, record=False)
         exits.push_async_callback(talk.session.aclose)

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runner.chains import llm_candidates
-from runner.config import CallTask, Config, GoogleRealtimeLLM
+from runner.candidates import llm_candidates
+from runner.config import CallTask, Config, GoogleLLM, GoogleRealtimeLLM, OpenAILLM
 from runner.errors import ConfigError, Problem, RunnerError
 from runner.folders import data_dir
 
 _SWEEPABLE = {"call", "doctor", "index"}
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WHOLE_MACHINE = {"0.0.0.0", "::", ""}  # noqa: S104  (named to be refused)
 
 
@@ -31,6 +32,26 @@ def check(config: Config, *, sweep: bool = False) -> None:
     problems = [problem for rule in _RULES for problem in rule(config)]
     if problems:
         raise ConfigError(problems)
+
+
+def without_effect(config: Config) -> list[str]:
+    """Sentences: which keys change nothing with this LLM, and why."""
+    if not isinstance(config.llm, GoogleRealtimeLLM):
+        return []
+    name = config.llm.name
+    turn = "turn.endpointing_delay_s, turn.preemptive_generation and turn.min_interruption_s"
+    sentences = [
+        f"stt_tts and gpu have no effect: {name} hears and speaks by itself.",
+        f"fallback, failover and stand_in.llm have no effect: nothing steps in for {name}.",
+        f"limits.llm_concurrency has no effect: livekit.max_calls bounds the calls of {name}.",
+        f"{turn} have no effect: Google decides when a turn is over and what interrupts.",
+        "agent.apology and agent.not_heard have no effect: nothing is there to say them.",
+    ]
+    if config.rag.enabled:
+        sentences.append(
+            "rag.deadline_ms has no effect: the documents are searched when the model asks for it."
+        )
+    return sentences
 
 
 def _chunks(config: Config) -> Iterator[Problem]:
@@ -60,8 +81,15 @@ def _ports(config: Config) -> Iterator[Problem]:
         "livekit.tcp_port": config.livekit.tcp_port,
         "livekit.udp_port": config.livekit.udp_port,
         "web.port": config.web.port,
+        "operator.port": config.operator.port,
         "models.port": config.models.port,
     }
+    if config.simulate:
+        uses |= {"simulate.port": config.simulate.port}
+        for name, server in config.simulate.servers.items():
+            uses[f"simulate.servers.{name}.port"] = server.port
+            if server.tls_port:
+                uses[f"simulate.servers.{name}.tls_port"] = server.tls_port
     by_port: dict[int, list[str]] = defaultdict(list)
     for key, port in uses.items():
         by_port[port].append(key)
@@ -88,6 +116,23 @@ def _chain(config: Config) -> Iterator[Problem]:
             yield Problem(key, member.name, "an LLM that answers text", "It speaks by itself.")
 
 
+def _contexts(config: Config) -> Iterator[Problem]:
+    """What an LLM is sent must leave room for what it answers; headers are lines."""
+    for key, member in (
+        ("llm", config.llm),
+        *((f"fallback.{name}", member) for name, member in config.fallback.items()),
+    ):
+        if isinstance(member, OpenAILLM | GoogleLLM):
+            longest, context = member.max_tokens or 0, member.context_tokens
+            if longest > context // 2:
+                allowed = f"at most half of {key}.context_tokens ({context})"
+                yield Problem(f"{key}.max_tokens", longest, allowed, "The rest is for the history.")
+        if isinstance(member, OpenAILLM):
+            for name, value in member.headers.items():
+                if not (f"{name}{value}".isprintable() and name.isascii()):
+                    yield Problem(f"{key}.headers", name, "a header of one printable line")
+
+
 def _keys(config: Config) -> Iterator[Problem]:
     """An LLM must be left to ask when those without their keys are skipped."""
     if any(name not in config.fallback for name in config.failover.order):
@@ -100,12 +145,25 @@ def _keys(config: Config) -> Iterator[Problem]:
         yield Problem("llm", config.llm.name, f"usable: {variable} is not set", f"Set {variable}.")
 
 
+def _live(config: Config) -> Iterator[Problem]:
+    """The Live API is a websocket over TLS, whatever the address begins with."""
+    if isinstance(config.llm, GoogleRealtimeLLM) and config.llm.base_url.startswith("http:"):
+        yield Problem("llm.base_url", config.llm.base_url, "one that begins with https://")
+
+
 def _hosts(config: Config) -> Iterator[Problem]:
     for key, host in (("web.host", config.web.host), ("models.host", config.models.host)):
         if host in _WHOLE_MACHINE:
             yield Problem(
                 key, host, "one address, not all of them", f"Set {key}=127.0.0.1, or name one."
             )
+    if config.operator.host not in _LOOPBACK:
+        yield Problem(
+            "operator.host",
+            config.operator.host,
+            f"one of {', '.join(_LOOPBACK)}: there is no key to it",
+            "Set operator.host=127.0.0.1.",
+        )
 
 
 def _files(config: Config) -> Iterator[Problem]:
@@ -118,4 +176,4 @@ def _files(config: Config) -> Iterator[Problem]:
         yield Problem("deployment.data_dir", str(folder), "a folder")
 
 
-_RULES = (_chunks, _pool, _ports, _chain, _keys, _hosts, _files)
+_RULES = (_chunks, _pool, _ports, _chain, _contexts, _keys, _live, _hosts, _files)

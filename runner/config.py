@@ -8,7 +8,7 @@ Secrets never enter: a key that ends in ``_env`` holds the NAME of an environmen
 which is read where the client is built.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Len
@@ -37,6 +37,14 @@ def ws_url(url: str) -> str:
     return url
 
 
+def plain_url(url: str) -> str:
+    """A base URL without its last slash, or nothing."""
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError("a URL that begins with http:// or https://, or nothing")
+    return url.rstrip("/")
+
+
+PlainURL = Annotated[str, AfterValidator(plain_url)]
 OpenAIBaseURL = Annotated[str, AfterValidator(with_v1)]
 LiveKitURL = Annotated[str, AfterValidator(ws_url)]
 Port = Annotated[int, Ge(1), Le(65535)]
@@ -54,6 +62,22 @@ class Strict:
 
 
 @dataclass(frozen=True)
+class Routing(Strict):
+    """OpenRouter's choice among the models and the companies that run them."""
+
+    models: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    allow_fallbacks: bool = True
+    data_collection: Literal["allow", "deny"] = "allow"
+    sort: Literal["price", "throughput", "latency"] | None = None
+
+
+Continuation = Literal["continue_final_message", "final_message", "instruction"]
+"""How a server goes on with an answer that another began: vLLM's flag, an assistant message that
+ends the request, or words that ask for it."""
+
+
+@dataclass(frozen=True)
 class OpenAILLM(Strict):
     """Any LLM behind ``/v1/chat/completions``: vLLM, Ollama, OpenRouter and the like."""
 
@@ -64,33 +88,47 @@ class OpenAILLM(Strict):
     api_key_env: str = ""
     temperature: Temperature | None = None
     max_tokens: Count | None = None
-    first_token_s: Seconds = 10.0
+    context_tokens: Annotated[int, Ge(256)] = 4096
+    first_token_s: Seconds = 2.0
+    stall_s: Seconds = 1.0
+    continuation: Continuation = "instruction"
+    headers: dict[str, str] = field(default_factory=dict)
+    routing: Routing | None = None
     hint: str = ""
 
 
 @dataclass(frozen=True)
 class GoogleLLM(Strict):
-    """Google Gemini through ``streamGenerateContent``."""
+    """Google Gemini through ``streamGenerateContent``. ``base_url`` empty: Google's own."""
 
     kind: Literal["google"]
     name: Name
     model: Name
     api_key_env: Name
+    base_url: PlainURL = ""
     temperature: Temperature | None = None
     max_tokens: Count | None = None
-    first_token_s: Seconds = 10.0
+    context_tokens: Annotated[int, Ge(256)] = 1_000_000
+    first_token_s: Seconds = 2.0
+    stall_s: Seconds = 1.0
     hint: str = ""
 
 
 @dataclass(frozen=True)
 class GoogleRealtimeLLM(Strict):
-    """Google's Live API, speech to speech: it needs neither STT nor TTS."""
+    """Google's Live API, speech to speech: it needs neither STT nor TTS.
+
+    ``base_url`` empty: Google's own. ``ca_file``: a certificate that is trusted beside the
+    system's, for a proxy or a simulated server.
+    """
 
     kind: Literal["google_realtime"]
     name: Name
     model: Name
     api_key_env: Name
     voice: Literal["Puck", "Charon", "Kore", "Fenrir", "Aoede"]
+    base_url: PlainURL = ""
+    ca_file: str = ""
     temperature: Temperature | None = None
     hint: str = ""
 
@@ -126,7 +164,8 @@ class TTS(Strict):
 
     model: Name
     voice: Name
-    timeout_s: Seconds
+    first_audio_s: Seconds
+    stall_s: Seconds
     speed: Annotated[float, Ge(0.25), Le(4)]
 
 
@@ -150,10 +189,29 @@ class GPU(Strict):
 
 
 @dataclass(frozen=True)
+class Breaker(Strict):
+    """When a provider is left alone, and when it is tried again. One for all calls."""
+
+    failures: Count
+    window_s: Seconds
+    probe_after_s: Seconds
+    probe_longest_s: Seconds
+
+
+@dataclass(frozen=True)
 class Failover(Strict):
-    """The LLMs asked when the chosen one does not answer, by their names in ``fallback``."""
+    """What happens when a provider does not answer.
+
+    ``order``: the LLMs asked after the chosen one, by their names in ``fallback``.
+    """
 
     order: list[str]
+    tries: Annotated[int, Ge(1), Le(3)]
+    backoff_s: Seconds
+    hedge_after_s: Seconds | None
+    patience_s: Seconds
+    total_s: Seconds
+    breaker: Breaker
 
 
 @dataclass(frozen=True)
@@ -171,6 +229,8 @@ class Agent(Strict):
     name: Name
     instructions: Name
     greeting: str
+    apology: Name
+    not_heard: Name
     language: Name
 
 
@@ -239,6 +299,14 @@ class Web(Strict):
 
 
 @dataclass(frozen=True)
+class Operator(Strict):
+    """Who runs the agent looks here: metrics, and the state of the providers."""
+
+    host: Name
+    port: Port
+
+
+@dataclass(frozen=True)
 class Models(Strict):
     """Our own model server: Whisper, Piper and MiniLM behind OpenAI's shapes."""
 
@@ -261,6 +329,107 @@ class Limits(Strict):
     """Bounds that hold over all calls of a worker."""
 
     llm_concurrency: Count
+
+
+FaultKind = Literal[
+    "refuse",
+    "status",
+    "hang",
+    "keepalive_only",
+    "stall_after",
+    "truncate",
+    "cut",
+    "malformed",
+    "error_chunk",
+    "slow",
+    "empty",
+    "wrong_rate",
+    "garbage",
+    "silence",
+    "go_away",
+]
+"""What a simulated server can do wrong; docs/simulator.md says what each looks like."""
+
+
+@dataclass(frozen=True)
+class Fault(Strict):
+    """One thing that a simulated server does wrong.
+
+    ``at``: at which requests, from 1; empty: at every one. ``after``: tokens of text or bytes of
+    sound that come before. ``seconds``: how long it lasts; null: as long as the client waits.
+    ``endpoint``: the only one that it strikes, whose requests alone are counted; null: any.
+    """
+
+    kind: FaultKind
+    at: list[Count] = field(default_factory=list)
+    after: Annotated[int, Ge(0)] = 0
+    status: Annotated[int, Ge(400), Le(599)] = 503
+    retry_after_s: Delay | None = None
+    seconds: Delay | None = None
+    body: Literal["noise", "mp3", "html"] = "noise"
+    endpoint: Literal["chat", "transcriptions", "speech", "embeddings"] | None = None
+
+
+@dataclass(frozen=True)
+class ToolAnswer(Strict):
+    """An answer that calls a tool."""
+
+    tool: Name
+    arguments: dict[str, Any] = field(default_factory=dict)
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class TextAnswer(Strict):
+    """What a simulated LLM says where the last message holds the words ``when``; empty: in turn."""
+
+    text: str
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class SimulatedServer(Strict):
+    """A server that speaks a provider's wire shapes, on a port of its own.
+
+    ``api_key``: no secret, a key that clients must show; empty: none. ``realtime_factor``: seconds
+    that a second of sound takes to make. ``upstream``: the real server that speech is relayed
+    from; null: speech is played too. docs/simulator.md says what each key does.
+    ``tls_port``: of Google's Live API; ``certificate``: the file that its certificate is written
+    to, for clients to trust.
+    """
+
+    speaks: Literal["openai", "openrouter", "ollama", "google"]
+    port: Port
+    models: Annotated[list[Name], Len(1)]
+    api_key: str = ""
+    first_s: Delay = 0.1
+    per_token_s: Delay = 0.01
+    jitter: Annotated[float, Ge(0), Le(1)] = 0.0
+    seed: int = 1
+    context_tokens: Annotated[int, Ge(16)] = 4096
+    parallel: Count | None = None
+    continues: bool = True
+    manners: Literal["exact", "repeats_words", "restarts"] = "exact"
+    answers: list[str | TextAnswer | ToolAnswer] = field(default_factory=list)
+    transcripts: list[str] = field(default_factory=list)
+    sample_rate: Annotated[int, Ge(8_000), Le(48_000)] = 24_000
+    realtime_factor: Delay = 0.0
+    dimensions: Annotated[int, Ge(1), Le(4096)] = EMBEDDING_DIMENSIONS
+    upstream: OpenAIBaseURL | None = None
+    tls_port: Port | None = None
+    certificate: str = ""
+    faults: list[Fault] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Simulation(Strict):
+    """Providers that are played, by name; each listens on loopback.
+
+    ``port``: where they are watched and their faults are changed, also while they refuse.
+    """
+
+    port: Port
+    servers: Annotated[dict[str, SimulatedServer], Len(1)]
 
 
 @dataclass(frozen=True)
@@ -353,12 +522,14 @@ class Config(Strict):
     database: Database
     livekit: LiveKit
     web: Web
+    operator: Operator
     models: Models
     sessions: Sessions
     limits: Limits
     deployment: Deployment
     log: Log
     task: Task
+    simulate: Simulation | None = None
 
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)

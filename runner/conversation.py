@@ -4,25 +4,32 @@ A call in a room and a chat in the terminal are the same conversation with other
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from livekit.agents import AgentSession, APIConnectOptions, inference
+from livekit.agents import Agent, AgentSession, APIConnectOptions, inference
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from runner import build, database
 from runner.agent import VoiceAgent, turn_handling
+from runner.chains import STTChain, TTSChain
 from runner.config import Config, GoogleRealtimeLLM
-from runner.failover import Chain
+from runner.failover import Service
 from runner.rag.embedding import Embedder
 from runner.rag.search import Search
 from runner.sessions import Publish, Recorder, UserSession
 from runner.store import Store
+from runner.switchboard import Desk
+
+if TYPE_CHECKING:  # it loads Google's client, which only its own calls need
+    from runner.realtime import Lifeline
 
 _POOL_SIZE = 2  # a call writes one message at a time and searches once a turn
 _ONCE = APIConnectOptions(max_retry=0)  # the chains try again by themselves
+_NO_END = 1_000_000  # failed turns in a row after which LiveKit would hang up: the call lives on
 
 
 @dataclass(frozen=True)
@@ -31,25 +38,28 @@ class Conversation:
 
     user: UserSession
     session: AgentSession[None]
-    agent: VoiceAgent
+    agent: Agent
     greeting: str
+    lifeline: "Lifeline | None" = None
 
     async def greet(self) -> None:
         """Says the greeting; a speech-to-speech model is asked to say it."""
-        if not self.greeting:
-            return
-        if self.session.tts is None and self.session.output.audio is not None:
-            self.session.generate_reply(instructions=f"Greet the caller with: {self.greeting}")
-        else:
+        if self.lifeline:
+            self.lifeline.start(self.greeting)
+        elif self.greeting:
             self.session.say(self.greeting)
 
 
 @asynccontextmanager
 async def conversation(
-    config: Config, postgres_socket: str | None, user: UserSession, publish: Publish
+    config: Config,
+    postgres_socket: str | None,
+    desk: Desk,
+    user: UserSession,
+    publish: Publish,
 ) -> AsyncIterator[Conversation]:
     """Opens the session's row and reads its persona at this moment; on leaving, writes what is
-    still queued and ends the row.
+    still queued and ends the row. ``desk``: the permits and breakers that it shares.
 
     Raises:
         ProviderError: no LLM of the chain has its key.
@@ -64,22 +74,30 @@ async def conversation(
         embedder = Embedder(config.rag.embedding_url, config.rag.embedding_model)
         stack.push_async_callback(embedder.aclose)
         search = Search(engine, embedder, config.rag)
-        session, chains = _session(config, http, search, embedder)
+        session = agent_session(config, desk, http, search.candidates, embedder.embed)
 
         store = Store(engine)
         await _open(store, user)
         stack.push_async_callback(store.end_session, user.session_id)
         persona = await store.instructions(config.agent.language)
-        agent = VoiceAgent(
-            instructions=persona.instructions if persona else config.agent.instructions,
-            search=search if config.rag.enabled else None,
-            deadline_s=config.rag.deadline_ms / 1000,
+        instructions = persona.instructions if persona else config.agent.instructions
+        searched = search if config.rag.enabled else None
+        lifeline = _lifeline(config, session, instructions, searched)
+        agent = (
+            lifeline.agent
+            if lifeline
+            else VoiceAgent(
+                instructions=instructions,
+                search=searched,
+                deadline_s=config.rag.deadline_ms / 1000,
+                apology=config.agent.apology,
+            )
         )
-        recorder = Recorder(user, store, chains, publish)
+        recorder = Recorder(user, store, partial(_services, session), publish)
         stack.push_async_callback(recorder.aclose)
         session.on("conversation_item_added", recorder.on_item)
         greeting = persona.greeting if persona else config.agent.greeting
-        yield Conversation(user, session, agent, greeting or "")
+        yield Conversation(user, session, agent, greeting or "", lifeline)
 
 
 async def _open(store: Store, user: UserSession) -> None:
@@ -92,22 +110,61 @@ async def _open(store: Store, user: UserSession) -> None:
     )
 
 
-def _session(
-    config: Config, http: aiohttp.ClientSession, search: Search, embedder: Embedder
-) -> tuple[AgentSession[None], dict[str, Chain[Any]]]:
-    """The AgentSession of the configuration, and the chains whose members serve it."""
+def agent_session(
+    config: Config,
+    desk: Desk,
+    http: aiohttp.ClientSession,
+    search: build.Search,
+    embed: build.Embed,
+) -> AgentSession[None]:
+    """The AgentSession of the configuration, with its chains. A caller whose words nobody could
+    write down is asked to say them again."""
     common: dict[str, Any] = {
         "turn_handling": turn_handling(config),
         "vad": inference.VAD(model="silero", min_silence_duration=config.turn.vad_silence_s),
         "conn_options": SessionConnectOptions(
-            stt_conn_options=_ONCE, llm_conn_options=_ONCE, tts_conn_options=_ONCE
+            stt_conn_options=_ONCE,
+            llm_conn_options=_ONCE,
+            tts_conn_options=_ONCE,
+            max_unrecoverable_errors=_NO_END,
         ),
         "user_away_timeout": None,
     }
     if isinstance(config.llm, GoogleRealtimeLLM):
-        return AgentSession(llm=build.realtime_model(config.llm), **common), {}
-    llm = build.llm_chain(config, search.candidates, embedder.embed)
-    stt = build.stt_chain(config, http)
-    tts = build.tts_chain(config, http)
-    chains: dict[str, Chain[Any]] = {"stt": stt.chain, "llm": llm.chain, "tts": tts.chain}
-    return AgentSession(stt=stt, llm=llm, tts=tts, **common), chains
+        common["turn_handling"] = {"turn_detection": "realtime_llm"}
+        return AgentSession(llm=build.realtime_model(config.llm), **common)
+    stt = build.stt_chain(config, desk, http)
+    session: AgentSession[None] = AgentSession(
+        stt=stt,
+        llm=build.llm_chain(config, desk, http, search, embed),
+        tts=build.tts_chain(config, desk, http),
+        **common,
+    )
+    stt.on_deaf = partial(_ask_again, session, config.agent.not_heard)
+    return session
+
+
+def _ask_again(session: AgentSession[None], sentence: str) -> None:
+    with suppress(RuntimeError):  # the call is about to end
+        session.say(sentence)
+
+
+def _lifeline(
+    config: Config, session: AgentSession[None], instructions: str, search: Search | None
+) -> "Lifeline | None":
+    """What a speech-to-speech model needs around it, its agent included; None for a chain."""
+    if not isinstance(config.llm, GoogleRealtimeLLM):
+        return None
+    from runner.realtime import Lifeline
+
+    return Lifeline(config.llm, session, instructions, search)
+
+
+def _services(session: AgentSession[None]) -> dict[str, Service]:
+    """Who heard and who spoke the latest turn; of a speech-to-speech model there is no record."""
+    services: dict[str, Service] = {}
+    if isinstance(session.stt, STTChain):
+        services["stt"] = session.stt.service
+    if isinstance(session.tts, TTSChain):
+        services["tts"] = session.tts.taken()
+    return services

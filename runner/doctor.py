@@ -12,7 +12,7 @@ import psutil
 from livekit.agents import APIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runner import database, measure, probes
+from runner import checks, database, measure, probes
 from runner.config import Config, DoctorTask
 from runner.errors import RunnerError
 from runner.folders import data_dir, documents_dir
@@ -66,6 +66,8 @@ async def main(config: Config) -> int:
 async def _lines(config: Config) -> AsyncIterator[Line]:
     for line in _machine(config):
         yield line
+    for sentence in checks.without_effect(config):
+        yield Line("no effect", State.OK, sentence)
     async with AsyncExitStack() as exits:
         try:
             with Progress() as progress:

@@ -6,6 +6,7 @@ import sys
 from runner.config import Log
 
 _NOISY = ("httpx2", "httpcore2", "aiohttp.access", "openai", "asyncio", "hydra", "livekit")
+_TOLD = ("livekit.plugins.google", "google_genai")  # with tracebacks, what runner says in a line
 _HANGING_UP = ("data channel", "unknown FFI handle")  # of which the SDK complains at each end
 
 
@@ -32,6 +33,8 @@ def set_up(config: Log) -> None:
     if config.level != "DEBUG":
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.WARNING)
+        for name in _TOLD:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runner import build, sql
 from runner.config import Config
+from runner.metrics import Metrics
 from runner.rag.embedding import Embedder
 from runner.rag.search import Search
 
@@ -86,16 +87,17 @@ async def first_word(config: Config) -> tuple[str, float]:
     async def nothing(_: object) -> list[Any]:
         return []
 
-    llms = build.llm_chain(config, nothing, nothing)
-    async with aclosing(llms):
+    async with aiohttp.ClientSession() as http, build.switchboard(config, http, Metrics()) as desk:
+        llms = build.llm_chain(config, desk, http, nothing, nothing)
         greeting = llm.ChatContext.empty()
         greeting.add_message(role="user", content=_GREETING)
         begin = time.perf_counter()
-        async with llms.chat(chat_ctx=greeting) as stream:
+        async with aclosing(llms), llms.chat(chat_ctx=greeting) as stream:
             async for chunk in stream:
                 if chunk.has_response():
                     break
-        return llms.chain.served_by or "", (time.perf_counter() - begin) * 1000
+            first_s = time.perf_counter() - begin
+            return llms.chain.latest.speaker or "", first_s * 1000
 
 
 async def speech(config: Config) -> SpeechFacts:
@@ -104,8 +106,8 @@ async def speech(config: Config) -> SpeechFacts:
     Raises:
         APIError: no member of a chain served.
     """
-    async with aiohttp.ClientSession() as http:
-        tts, stt = build.tts_chain(config, http), build.stt_chain(config, http)
+    async with aiohttp.ClientSession() as http, build.switchboard(config, http, Metrics()) as desk:
+        tts, stt = build.tts_chain(config, desk, http), build.stt_chain(config, desk, http)
         begin = time.perf_counter()
         frames: list[rtc.AudioFrame] = []
         first_audio_ms = 0.0
@@ -117,10 +119,10 @@ async def speech(config: Config) -> SpeechFacts:
         begin = time.perf_counter()
         event = await stt.recognize(frames)
         return SpeechFacts(
-            tts=tts.chain.served_by or "",
+            tts=tts.chain.latest.speaker or "",
             first_audio_ms=first_audio_ms,
             realtime_factor=spoken_s / sum(frame.duration for frame in frames),
-            stt=stt.chain.served_by or "",
+            stt=stt.chain.latest.speaker or "",
             transcribed_ms=(time.perf_counter() - begin) * 1000,
             heard=event.alternatives[0].text if event.alternatives else "",
         )

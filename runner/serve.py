@@ -6,14 +6,20 @@ import signal
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import aiohttp
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runner import database, probes
+from runner import build, checks, database, probes
 from runner.config import Config
 from runner.errors import DatabaseError, RunnerError, ServiceError
 from runner.folders import documents_dir
+from runner.line import open_switchboard
+from runner.metrics import Metrics
+from runner.operator_api import start_operator_api
 from runner.probes import StandIn
 from runner.progress import Progress
 from runner.rag.embedding import Embedder
@@ -71,7 +77,8 @@ async def _serve(config: Config) -> None:
             running = await exits.enter_async_context(stack(config, needs(config), progress))
             engine = await _database(config, running, exits)
             indexing = _background(_index(config, engine, progress), exits)
-            worker = Worker(config, running.keys, running.endpoints.postgres_socket)
+            switchboard = await _switchboard(config, exits)
+            worker = Worker(config, running.keys, running.endpoints.postgres_socket, switchboard)
             status = Status(config, running)
             page = await start_page(config.web, _access(config, running), worker, status)
             exits.push_async_callback(page.cleanup)
@@ -129,6 +136,20 @@ async def _database(config: Config, running: Running, exits: AsyncExitStack) -> 
     exits.push_async_callback(engine.dispose)
     await database.warm(engine, config.database.min_connections)
     return engine
+
+
+async def _switchboard(config: Config, exits: AsyncExitStack) -> Path:
+    """The socket at which calls find their permits and breakers; its state on the operator's
+    port."""
+    metrics = Metrics()
+    http = await exits.enter_async_context(aiohttp.ClientSession())
+    switchboard = await exits.enter_async_context(build.switchboard(config, http, metrics))
+    folder = exits.enter_context(TemporaryDirectory(prefix="runner-"))  # a short path, ours alone
+    path = Path(folder, "switchboard")
+    await exits.enter_async_context(open_switchboard(switchboard, path))
+    operator = await start_operator_api(config.operator, switchboard, metrics)
+    exits.push_async_callback(operator.cleanup)
+    return path
 
 
 async def _index(config: Config, engine: AsyncEngine, progress: Progress) -> None:
@@ -207,8 +228,8 @@ async def _end_idle(config: Config, store: Store) -> None:
 
 
 async def _announce(config: Config, status: Status, seconds: float) -> None:
-    """The page's address, and openly what stands in."""
-    for line in (*await status.stand_ins(), *status.notes):
+    """The page's address, and openly what stands in and what changes nothing."""
+    for line in (*await status.stand_ins(), *status.notes, *checks.without_effect(config)):
         print(f"  {line}")
     print(f"\nReady in {seconds:.1f} s. Call the agent at http://localhost:{config.web.port}")
     print("Ctrl-C ends it.", flush=True)

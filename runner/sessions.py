@@ -13,7 +13,7 @@ from typing import Any
 
 from livekit.agents import ConversationItemAddedEvent, llm
 
-from runner.failover import Chain
+from runner.failover import Service
 from runner.rag.search import Hit
 from runner.store import Store
 
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 Publish = Callable[[str], Awaitable[None]]
 """Sends a line of JSON to the caller's page."""
+
+Services = Callable[[], dict[str, Service]]
+"""The records of who heard and who spoke the latest turn, by capability."""
 
 _QUOTE_CHARS = 400
 _BEGINNING_CHARS = 24  # of an answer, enough to find it in the passage that it was read from
@@ -40,13 +43,14 @@ class UserSession:
 
 @dataclass(frozen=True)
 class Turn:
-    """A message as it is stored and shown. ``stages_s`` in seconds; absent: not measured."""
+    """A message as it is stored and shown. ``services``: for each capability who was asked and who
+    served. ``stages_s`` in seconds; absent: not measured."""
 
     role: str
     text: str
     interrupted: bool
     sources: list[dict[str, object]]
-    served_by: dict[str, str | None]
+    services: dict[str, dict[str, object]]
     stages_s: dict[str, float]
 
     def metadata(self) -> dict[str, object]:
@@ -54,9 +58,16 @@ class Turn:
         return {
             "interrupted": self.interrupted,
             "sources": self.sources,
-            "served_by": self.served_by,
+            "served_by": {name: service["provider"] for name, service in self.services.items()},
+            "services": self.services,
             "stages_s": self.stages_s,
         }
+
+    def __str__(self) -> str:
+        """One line for the log, without a word of what was said."""
+        parts = [f"{name} {_told(service)}" for name, service in self.services.items()]
+        times = [f"{stage} {seconds:.2f} s" for stage, seconds in self.stages_s.items()]
+        return f"{self.role}: {', '.join([*parts, *times]) or 'text'}"
 
     def line(self) -> str:
         """The JSON that the page and ``task=call`` read."""
@@ -70,12 +81,12 @@ class Recorder:
         self,
         session: UserSession,
         store: Store,
-        chains: dict[str, Chain[Any]],
+        services: Services,
         publish: Publish,
     ) -> None:
         self._session = session
         self._store = store
-        self._chains = chains
+        self._services = services
         self._publish = publish
         self._outbox: asyncio.Queue[Turn] = asyncio.Queue(_OUTBOX_MESSAGES)
         self._end_of_turn: dict[str, float] = {}
@@ -86,6 +97,7 @@ class Recorder:
         if not isinstance(event.item, llm.ChatMessage):
             return
         turn = self._turn(event.item)
+        log.info("%s", turn)
         try:
             self._outbox.put_nowait(turn)
         except asyncio.QueueFull:
@@ -121,11 +133,20 @@ class Recorder:
             sources=[
                 source(hit, message.text_content or "") for hit in message.extra.get("passages", [])
             ],
-            served_by={name: chain.served_by for name, chain in self._chains.items()}
-            if answered
-            else {},
+            services=self._served(message) if answered else {},
             stages_s=stages,
         )
+
+    def _served(self, message: llm.ChatMessage) -> dict[str, dict[str, object]]:
+        """Who heard, thought and spoke; the LLM's record came with the words."""
+        services = {
+            name: service.metadata()
+            for name, service in self._services().items()
+            if service.attempts
+        }
+        if answered := message.extra.get("service"):
+            services["llm"] = answered
+        return services
 
     async def _write(self) -> None:
         while True:
@@ -139,6 +160,11 @@ class Recorder:
                 log.exception("a message of session %s was not stored", self._session.session_id)
             finally:
                 self._outbox.task_done()
+
+
+def _told(service: dict[str, Any]) -> str:
+    failed = [f"{tried['provider']} ({tried['reason']})" for tried in service["failovers"]]
+    return " > ".join([*failed, service["provider"] or "nobody"])
 
 
 def _seconds(**values: float | None) -> dict[str, float]:

@@ -23,6 +23,7 @@ from runner.folders import cache_dir, data_dir
 from runner.livekit_server import Answer, Keys
 from runner.models import service as model_server
 from runner.services import READY, Report, Service, Supervisor, port_taken
+from runner.simulator import service as simulator
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=3)
@@ -35,6 +36,7 @@ class Need(StrEnum):
     POSTGRES = "postgres"
     LIVEKIT = "livekit"
     MODELS = "models"
+    SIMULATOR = simulator.NAME
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def needs(config: Config, *, calls: bool = True) -> frozenset[Need]:
     wanted = {Need.POSTGRES}
     if calls:
         wanted.add(Need.LIVEKIT)
+    if config.simulate:
+        wanted.add(Need.SIMULATOR)
     if (calls and _speaks_by_models(config)) or _embeds_by_models(config):
         wanted.add(Need.MODELS)
     return frozenset(wanted)
@@ -132,6 +136,8 @@ async def _find(need: Need, config: Config, keys: Keys, report: Report) -> _Part
             part = await _livekit(config, keys)
         case Need.MODELS:
             part = await _models(config)
+        case Need.SIMULATOR:
+            part = await _simulator(config)
     if part.service is None:
         report(need, f"{READY}, it runs already")
     return part
@@ -221,6 +227,18 @@ async def _healthy(models: Models) -> bool:
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return False
     return isinstance(body, dict) and body.get("status") == "ok" and "versions" in body
+
+
+async def _simulator(config: Config) -> _Part:
+    """The simulator that runs already, with this script from now on, or one of our own."""
+    assert config.simulate is not None
+    played = ", ".join(config.simulate.servers)
+    note = f"Simulated, nobody real answers for them (simulate): {played}."
+    if await simulator.play(config.simulate):
+        return _Part(note=note)
+    if port_taken(simulator.HOST, config.simulate.port):
+        raise _taken(config.simulate.port, "simulate.port", "a simulator of the same servers")
+    return _Part(simulator.service(config.simulate), note=note)
 
 
 def _taken(port: int, key: str, expected: str = "") -> ServiceError:

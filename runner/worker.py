@@ -5,12 +5,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 from livekit.agents import AgentServer, AutoSubscribe, CloseEvent, JobContext, JobProcess, room_io
 
 from runner import build, logs
 from runner.config import Config
 from runner.conversation import conversation
+from runner.line import connect
 from runner.livekit_server import Keys
 from runner.sessions import UserSession
 
@@ -27,6 +29,7 @@ class Entry:
 
     config: Config
     postgres_socket: str | None
+    switchboard: Path
 
     async def __call__(self, ctx: JobContext) -> None:
         """One call, from joining the room to the caller's leaving."""
@@ -38,8 +41,10 @@ class Entry:
             await ctx.room.local_participant.send_text(line, topic=TURN_TOPIC)
 
         stack = AsyncExitStack()
+        line = await connect(self.switchboard)
+        stack.push_async_callback(line.aclose)
         call = await stack.enter_async_context(
-            conversation(self.config, self.postgres_socket, user, publish)
+            conversation(self.config, self.postgres_socket, line, user, publish)
         )
 
         async def leave() -> None:
@@ -61,9 +66,12 @@ class Entry:
 
 
 class Worker:
-    """This machine's worker under one agent name."""
+    """This machine's worker under one agent name. ``switchboard``: the socket of its permits and
+    breakers."""
 
-    def __init__(self, config: Config, keys: Keys, postgres_socket: str | None) -> None:
+    def __init__(
+        self, config: Config, keys: Keys, postgres_socket: str | None, switchboard: Path
+    ) -> None:
         self._max_calls = config.livekit.max_calls
         self.registered = asyncio.Event()
         self.server = AgentServer(
@@ -80,7 +88,7 @@ class Worker:
             preload_modules=[__name__, *build.client_modules(config)],
         )
         self.server.rtc_session(
-            Entry(config, postgres_socket), agent_name=config.livekit.agent_name
+            Entry(config, postgres_socket, switchboard), agent_name=config.livekit.agent_name
         )
         self.server.on("worker_registered", self._on_registered)
 

@@ -1,20 +1,21 @@
 """An LLM without a model: it reads out the sentences of the documents that answer best."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Literal
 
-from livekit.agents import APIConnectionError, APIConnectOptions, llm, utils
-from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
+from livekit.agents import llm, utils
 
 from runner.errors import RunnerError
 from runner.providers.answer import Answer, Embed, Passage, answer
+from runner.providers.failure import Failure, Reason
+from runner.providers.request import Request
 from runner.providers.smalltalk import GREETING, small_talk
 
 Search = Callable[[str], Awaitable[Sequence[Passage]]]
 
 _NOTHING = "Nothing in the documents answers that. Please ask in other words, or something else."
+_ANEW = " … I lost the thread there. Let me look into the documents."
 _FOLLOW_UP = re.compile(
     r"(and|but|what about|how about|what if|why not)\b"
     r"|.*\b(it|its|that|this|they|them|those|these)\b"
@@ -24,7 +25,7 @@ _ABBREVIATION_CHARS = 3  # faq, api: spelled out by a voice when in capitals
 _DELTA = re.compile(r"(?:\S+\s*){1,4}")
 
 
-class RetrievalLLM(llm.LLM[Literal["metrics_collected", "error"]]):
+class Retrieval:
     """Answers small talk by itself, all else from what ``search`` finds, or says it cannot.
 
     Args:
@@ -34,43 +35,49 @@ class RetrievalLLM(llm.LLM[Literal["metrics_collected", "error"]]):
         min_similarity: what an answer must reach, a cosine; below, nothing is answered.
     """
 
+    model = "documents"
+    """No model, but a name for the record."""
+    continues = True
+    """It cannot go on with another's sentence. It says so, and begins anew."""
+
     def __init__(
         self, search: Search, embed: Embed, *, max_sentences: int, min_similarity: float
     ) -> None:
-        super().__init__()
         self._search = search
         self._embed = embed
         self._max_sentences = max_sentences
         self._min_similarity = min_similarity
 
-    @property
-    def model(self) -> str:
-        """No model, but a name for the metrics."""
-        return "documents"
+    async def answer(self, request: Request) -> AsyncGenerator[llm.ChatChunk, None]:
+        """The reply to the caller's latest message, in groups of words. Tools are not called.
 
-    @property
-    def provider(self) -> str:
-        """The name that ``llm=retrieval`` has."""
-        return "retrieval"
+        ``extra["passages"]`` of the first delta holds what the reply is read from; the usage at
+        the end counts words.
+        """
+        text, passages = await self.reply(request.chat_ctx)
+        if request.said:
+            text = f"{_ANEW} {text}"
+        name = utils.shortuuid("retrieval_")
+        read_from = llm.ChoiceDelta(role="assistant", extra={"passages": passages})
+        yield llm.ChatChunk(id=name, delta=read_from)
+        for words in _DELTA.findall(text):
+            delta = llm.ChoiceDelta(role="assistant", content=words)
+            yield llm.ChatChunk(id=name, delta=delta)
+        asked = sum(len(text.split()) for text in _said(request.chat_ctx)[-1:])
+        answered = len(text.split())
+        usage = llm.CompletionUsage(
+            prompt_tokens=asked, completion_tokens=answered, total_tokens=asked + answered
+        )
+        yield llm.ChatChunk(id=name, usage=usage)
 
-    def chat(
-        self,
-        *,
-        chat_ctx: llm.ChatContext,
-        tools: list[llm.Tool] | None = None,
-        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
-        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
-        tool_choice: NotGivenOr[llm.ToolChoice] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
-    ) -> llm.LLMStream:
-        """The reply to the caller's latest message. Tools are not called."""
-        return _Reply(self, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options)
+    async def aclose(self) -> None:
+        """Holds nothing."""
 
     async def reply(self, chat_ctx: llm.ChatContext) -> tuple[str, list[Passage]]:
         """What is said to the caller's latest message, and the passage that it is read from.
 
         Raises:
-            APIConnectionError: search or embeddings did not serve.
+            Failure: search or embeddings did not serve.
         """
         said = _said(chat_ctx)
         if not said:
@@ -84,36 +91,13 @@ class RetrievalLLM(llm.LLM[Literal["metrics_collected", "error"]]):
                     text = f"{found.text} That is according to the document {document}."
                     return text, [found.passage]
         except RunnerError as error:
-            raise APIConnectionError(f"retrieval: {error}", retryable=False) from error
+            raise Failure(Reason.BROKEN, f"retrieval: {error}") from error
         return _NOTHING, []
 
     async def _find(self, wordings: list[str]) -> Answer | None:
         passages = await self._search(wordings[0])
         found = await answer(wordings, passages, self._embed, self._max_sentences)
         return found if found and found.similarity >= self._min_similarity else None
-
-
-class _Reply(llm.LLMStream):
-    """The reply in groups of words, and its length in words for the usage.
-
-    ``extra["passages"]`` of the first delta holds what the reply is read from.
-    """
-
-    async def _run(self) -> None:
-        assert isinstance(self._llm, RetrievalLLM)  # only its `chat` makes one
-        text, passages = await self._llm.reply(self._chat_ctx)
-        request = utils.shortuuid("retrieval_")
-        read_from = llm.ChoiceDelta(role="assistant", extra={"passages": passages})
-        self._event_ch.send_nowait(llm.ChatChunk(id=request, delta=read_from))
-        for words in _DELTA.findall(text):
-            delta = llm.ChoiceDelta(role="assistant", content=words)
-            self._event_ch.send_nowait(llm.ChatChunk(id=request, delta=delta))
-        asked = sum(len(text.split()) for text in _said(self._chat_ctx)[-1:])
-        answered = len(text.split())
-        usage = llm.CompletionUsage(
-            prompt_tokens=asked, completion_tokens=answered, total_tokens=asked + answered
-        )
-        self._event_ch.send_nowait(llm.ChatChunk(id=request, usage=usage))
 
 
 def spoken_name(filename: str) -> str:

@@ -48,7 +48,7 @@ def test_a_document_cannot_close_its_own_delimiter() -> None:
 
 
 def agent(search: object, deadline_s: float = 10.0) -> VoiceAgent:
-    return VoiceAgent(instructions="", search=search, deadline_s=deadline_s)
+    return VoiceAgent(instructions="", search=search, deadline_s=deadline_s, apology="Sorry.")
 
 
 async def test_a_search_that_is_late_is_given_up_and_told(

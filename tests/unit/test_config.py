@@ -160,6 +160,7 @@ def test_all_broken_rules_are_reported_at_once() -> None:
         "web.port=7880",
         "failover.order=[ollama,nobody]",
         "models.host=0.0.0.0",
+        "operator.host=192.168.0.1",
     )
     assert found.keys() == {
         "rag.chunk_overlap",
@@ -167,6 +168,7 @@ def test_all_broken_rules_are_reported_at_once() -> None:
         "web.port",
         "failover.order",
         "models.host",
+        "operator.host",
     }
     assert "ollama, openrouter" in found["failover.order"]
 
@@ -203,3 +205,14 @@ def test_no_secret_is_in_the_configuration(monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("OPENROUTER_API_KEY", "GOOGLE_API_KEY", "POSTGRES_PASSWORD", "LIVEKIT_API_SECRET"):
         monkeypatch.setenv(name, "hunter2")
     assert "hunter2" not in repr(load("llm=google"))
+
+
+def test_an_answer_leaves_room_for_the_history() -> None:
+    found = problems("llm.max_tokens=3000", "fallback.ollama.context_tokens=512")
+    assert "at most half of llm.context_tokens (4096)" in found["llm.max_tokens"]
+    assert "fallback.ollama.context_tokens (512)" in found["fallback.ollama.max_tokens"]
+
+
+def test_a_header_is_one_line() -> None:
+    found = problems("+fallback.openrouter.headers={X-Title: 'a\nb'}".replace("\\n", "\n"))
+    assert "one printable line" in found["fallback.openrouter.headers"]

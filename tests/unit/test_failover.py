@@ -1,173 +1,288 @@
-"""Chains: the first that answers serves, and what was heard stands."""
+"""A chain: who is asked when, for how long, and what the record says of it."""
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 
 import pytest
-from livekit import rtc
-from livekit.agents import APIConnectionError, APIStatusError, llm, stt
-from livekit.agents.types import APIConnectOptions
 
-from runner.failover import LLMChain, Member, STTChain, TTSChain
-from runner.limits import Permits
+from runner.breaker import State
+from runner.config import Config, Failover
+from runner.failover import Chain, Exhausted, Member, Service, together
+from runner.providers.failure import Failure, Reason
+from runner.switchboard import Key, Outcome
 
 FOREVER_S = 60.0
+Step = str | float | Exception | None
 
 
-class ScriptedLLM(llm.LLM):
-    """Says its words; an exception among them is raised, a number is waited for in seconds, None
-    for ever."""
+class Scripted:
+    """Gives its words; an exception among them is raised, a number is waited for in seconds, None
+    for ever. A list of scripts: one for each time it is asked."""
 
-    def __init__(self, *script: str | float | Exception | None) -> None:
-        super().__init__()
-        self.script = script
+    def __init__(self, *scripts: list[Step]) -> None:
+        self.scripts = list(scripts)
         self.asked = 0
+        self.open = 0
 
-    def chat(self, *, chat_ctx, tools=None, conn_options, **_):
+    async def answer(self) -> AsyncGenerator[str, None]:
+        script = self.scripts[min(self.asked, len(self.scripts) - 1)]
         self.asked += 1
-        return _ScriptedStream(self, chat_ctx=chat_ctx, tools=[], conn_options=conn_options)
+        self.open += 1
+        try:
+            for step in script:
+                if step is None:
+                    await asyncio.sleep(FOREVER_S)
+                elif isinstance(step, Exception):
+                    raise step
+                elif isinstance(step, float):
+                    await asyncio.sleep(step)
+                else:
+                    yield step
+        finally:
+            self.open -= 1
 
 
-class _ScriptedStream(llm.LLMStream):
-    async def _run(self) -> None:
-        for step in self._llm.script:
-            if step is None:
-                await asyncio.sleep(FOREVER_S)
-            elif isinstance(step, Exception):
-                raise step
-            elif isinstance(step, float):
-                await asyncio.sleep(step)
-            else:
-                delta = llm.ChoiceDelta(role="assistant", content=step)
-                self._event_ch.send_nowait(llm.ChatChunk(id="1", delta=delta))
+@dataclass
+class Desk:
+    """Lets everything through, unless ``states`` says otherwise, and remembers what it is told."""
+
+    states: dict[Key, State] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def permit(self):
+        yield 0.0
+
+    def state(self, key: Key) -> State:
+        return self.states.get(key, State.CLOSED)
+
+    def report(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
 
 
-def chain_of(*scripts: Sequence[str | Exception | None], deadline_s: float = FOREVER_S) -> LLMChain:
-    members = [
-        Member(f"llm{at}", ScriptedLLM(*script), deadline_s) for at, script in enumerate(scripts)
+class Talk:
+    """A chain over scripted providers a, b, c…, and what it delivered."""
+
+    def __init__(self, policy: Failover, *providers: Scripted, first_s: float = FOREVER_S) -> None:
+        self.providers = providers
+        self.desk = Desk()
+        names = "abc"[: len(providers)]
+        members = [
+            Member(name, provider, f"model-{name}", first_s, first_s)
+            for name, provider in zip(names, providers, strict=True)
+        ]
+        self.chain = Chain("LLM", members, self.desk, policy)
+        self.service = Service()
+        self.words: list[str] = []
+
+    async def hear(self, *, resumes: bool = False) -> str:
+        def deliver(word: str) -> bool:
+            if word.startswith(":"):
+                return False
+            self.words.append(word)
+            return True
+
+        await self.chain.serve(Scripted.answer, deliver, service=self.service, resumes=resumes)
+        return " ".join(self.words)
+
+    @property
+    def asked(self) -> list[int]:
+        return [provider.asked for provider in self.providers]
+
+
+@pytest.fixture
+def policy(settings: Config) -> Failover:
+    return replace(settings.failover, backoff_s=0.001, patience_s=0.001)
+
+
+REFUSED = Failure(Reason.UNREACHABLE, "connection refused")
+WRONG_KEY = Failure(Reason.REFUSED, "wrong key")
+DIED = Failure(Reason.CUT, "the answer has no end")
+
+
+async def test_the_first_serves_and_nobody_else_is_asked(policy: Failover) -> None:
+    talk = Talk(policy, Scripted(["hello", "you"]), Scripted(["never"]))
+    assert await talk.hear() == "hello you"
+    assert talk.asked == [1, 0]
+    assert talk.service.metadata()["provider"] == "a"
+    assert talk.desk.outcomes == [Outcome(("LLM", "a"))]
+
+
+async def test_the_next_serves_when_one_fails_and_both_are_on_record(policy: Failover) -> None:
+    talk = Talk(policy, Scripted([REFUSED]), Scripted(["second"]))
+    assert await talk.hear() == "second"
+    assert talk.service.metadata() == {
+        "provider": "b",
+        "model": "model-b",
+        "attempts": 2,
+        "failovers": [{"provider": "a", "reason": "unreachable"}],
+        "permit_wait_s": 0.0,
+    }
+    assert talk.desk.outcomes == [
+        Outcome(("LLM", "a"), Reason.UNREACHABLE),
+        Outcome(("LLM", "b"), instead_of=(("a", Reason.UNREACHABLE),)),
     ]
-    return LLMChain(members, Permits(Path(tempfile.mkdtemp()), 1))
 
 
-async def answer(chain: LLMChain) -> str:
-    async with chain.chat(chat_ctx=llm.ChatContext.empty()) as stream:
-        return "".join([chunk.delta.content async for chunk in stream if chunk.delta])
+async def test_a_keep_alive_is_no_output(policy: Failover) -> None:
+    keepalive: list[Step] = [":", 0.01] * 1000
+    talk = Talk(policy, Scripted(keepalive), Scripted(["second"]), first_s=0.05)
+    assert await talk.hear() == "second"
+    assert talk.service.failed[0].reason is Reason.SILENT
 
 
-REFUSED = APIConnectionError("connection refused")
-UNAUTHORIZED = APIStatusError("wrong key", status_code=401)
+async def test_a_gap_within_the_stall_is_waited_for(policy: Failover) -> None:
+    talk = Talk(policy, Scripted(["one", 0.01, "two"]), Scripted(["never"]), first_s=FOREVER_S)
+    assert await talk.hear() == "one two"
 
 
-async def test_the_first_llm_serves_and_the_second_is_not_asked() -> None:
-    chain = chain_of(["hello ", "you"], ["never"])
-    assert await answer(chain) == "hello you"
-    assert chain.chain.served_by == "llm0"
-    assert chain.chain.members[1].provider.asked == 0
+async def test_a_provider_with_nobody_behind_it_is_given_longer(policy: Failover) -> None:
+    talk = Talk(replace(policy, patience_s=FOREVER_S), Scripted([0.03, "late"]), first_s=0.001)
+    assert await talk.hear() == "late"
 
 
-@pytest.mark.parametrize("failure", [REFUSED, UNAUTHORIZED], ids=["refused", "401"])
-async def test_an_llm_that_fails_is_asked_once_and_the_next_serves(failure: Exception) -> None:
-    chain = chain_of([failure], ["second"])
-    assert await answer(chain) == "second"
-    assert chain.chain.served_by == "llm1"
-    assert chain.chain.members[0].provider.asked == 1
+async def test_a_round_in_which_nobody_answered_is_tried_again_and_no_more_than_three_times(
+    policy: Failover,
+) -> None:
+    talk = Talk(policy, Scripted([REFUSED], [REFUSED], ["third"]))
+    assert await talk.hear() == "third"
+    never = Talk(policy, Scripted([REFUSED]))
+    with pytest.raises(Exhausted, match="no LLM answered \\(a: connection refused\\)"):
+        await never.hear()
+    assert never.asked == [3]
 
 
-async def test_an_llm_without_a_word_by_its_deadline_is_left() -> None:
-    assert await answer(chain_of([None], ["second"], deadline_s=0.02)) == "second"
+async def test_a_wrong_key_is_never_tried_again(policy: Failover) -> None:
+    talk = Talk(policy, Scripted([WRONG_KEY]), Scripted([REFUSED], ["served"]))
+    assert await talk.hear() == "served"
+    assert talk.asked == [1, 2]
 
 
-async def test_the_deadline_ends_with_the_first_word() -> None:
-    slow = chain_of(["first ", 0.1, "second"], ["never"], deadline_s=0.05)
-    assert await answer(slow) == "first second"
+async def test_what_was_begun_is_gone_on_with_by_the_next(policy: Failover) -> None:
+    talk = Talk(policy, Scripted(["half", DIED]), Scripted(["rest"]))
+    assert await talk.hear(resumes=True) == "half rest"
+    assert talk.service.speaker == "b"
 
 
-async def test_an_empty_answer_counts_as_a_failure() -> None:
-    assert await answer(chain_of([], ["second"])) == "second"
+async def test_what_was_begun_is_left_where_it_cannot_be_gone_on_with(policy: Failover) -> None:
+    talk = Talk(policy, Scripted(["half", DIED]), Scripted(["never"]))
+    with pytest.raises(Exhausted):
+        await talk.hear()
+    assert (talk.words, talk.asked) == (["half"], [1, 0])
 
 
-async def test_what_was_said_stands_when_the_llm_dies_after_it() -> None:
-    chain = chain_of(["half a ", REFUSED], ["another answer"])
-    said = chain.chat(chat_ctx=llm.ChatContext.empty())
-    assert (await anext(said)).delta.content == "half a "
-    with pytest.raises(APIConnectionError):
-        await anext(said)
-    assert chain.chain.members[1].provider.asked == 0
+async def test_one_that_died_while_it_spoke_is_asked_once_more_when_nobody_else_can(
+    policy: Failover,
+) -> None:
+    talk = Talk(policy, Scripted(["one", DIED], ["two"]))
+    assert await talk.hear(resumes=True) == "one two"
+    again = Talk(policy, Scripted(["one", DIED]), Scripted([REFUSED]))
+    with pytest.raises(Exhausted):
+        await again.hear(resumes=True)
+    assert again.asked == [2, 1]
 
 
-async def test_when_nobody_answers_every_reason_is_told() -> None:
-    with pytest.raises(
-        APIConnectionError, match=r"no LLM answered .*llm0: connection refused.*llm1"
-    ):
-        await answer(chain_of([REFUSED], [UNAUTHORIZED]))
+async def test_nothing_is_asked_after_an_answer_that_is_complete(policy: Failover) -> None:
+    talk = Talk(policy, Scripted(["tool call", DIED]), Scripted(["never"]))
+    talk.service.complete = True
+    assert await talk.hear(resumes=True) == "tool call"
+    assert talk.asked == [1, 0]
 
 
-class ScriptedSTT(stt.STT):
-    def __init__(self, outcome: str | Exception | None) -> None:
-        super().__init__(capabilities=stt.STTCapabilities(streaming=False, interim_results=False))
-        self.outcome = outcome
-        self.heard: list[object] = []
-
-    async def _recognize_impl(self, buffer, *, language, conn_options) -> stt.SpeechEvent:
-        self.heard.append(buffer)
-        if self.outcome is None:
-            await asyncio.sleep(FOREVER_S)
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        data = stt.SpeechData(language="en", text=self.outcome)
-        return stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=[data])
+async def test_one_that_is_left_alone_is_asked_only_when_nobody_else_is_there(
+    policy: Failover,
+) -> None:
+    talk = Talk(policy, Scripted(["first"]), Scripted(["second"]))
+    talk.desk.states = {("LLM", "a"): State.OPEN}
+    assert await talk.hear() == "second"
+    talk = Talk(policy, Scripted(["first"]), Scripted(["second"]))
+    talk.desk.states = {("LLM", "a"): State.OPEN, ("LLM", "b"): State.OPEN}
+    assert await talk.hear() == "first"
 
 
-SECOND_OF_SILENCE = rtc.AudioFrame(bytes(2 * 16000), 16000, 1, 16000)
+async def test_a_pause_that_was_asked_for_is_kept_even_when_nobody_else_is_there(
+    policy: Failover,
+) -> None:
+    talk = Talk(policy, Scripted(["never"]))
+    talk.desk.states = {("LLM", "a"): State.RESTING}
+    with pytest.raises(Exhausted, match="asked for a pause"):
+        await talk.hear()
+    assert talk.asked == [0]
 
 
-@pytest.mark.parametrize("failure", [REFUSED, None], ids=["refused", "silent"])
-async def test_the_next_stt_gets_the_same_audio(failure: Exception | None) -> None:
-    first, second = ScriptedSTT(failure), ScriptedSTT("heard")
-    chain = STTChain([Member("a", first, 0.02), Member("b", second, FOREVER_S)])
-    event = await chain.recognize(SECOND_OF_SILENCE, conn_options=APIConnectOptions(max_retry=0))
-    assert event.alternatives[0].text == "heard"
-    assert second.heard == first.heard == [SECOND_OF_SILENCE]
-    assert chain.chain.served_by == "b"
+async def test_one_that_failed_a_moment_ago_is_asked_after_the_others(policy: Failover) -> None:
+    talk = Talk(policy, Scripted([REFUSED], ["never"]), Scripted(["second"]))
+    await talk.hear()
+    talk.service = Service()
+    await talk.hear()
+    assert talk.asked == [1, 2]
 
 
-class ScriptedVoice:
-    model = "voice"
-
-    def __init__(self, *script: bytes | Exception) -> None:
-        self.script = script
-
-    async def pcm(self, text: str) -> AsyncIterator[bytes]:
-        for step in self.script:
-            if isinstance(step, Exception):
-                raise step
-            yield step
+async def test_the_quicker_of_two_is_heard_and_the_other_is_dismissed(policy: Failover) -> None:
+    hedged = replace(policy, hedge_after_s=0.001)
+    slow = Scripted([None])
+    talk = Talk(hedged, slow, Scripted(["quick"]), Scripted(["never"]))
+    assert await talk.hear() == "quick"
+    assert slow.open == 0
+    assert Outcome(("LLM", "a"), lost=True) in talk.desk.outcomes
+    assert talk.asked == [1, 1, 0]
 
 
-TENTH_OF_A_SECOND = bytes(4800)
+async def test_one_that_has_begun_is_not_hedged(policy: Failover) -> None:
+    hedged = replace(policy, hedge_after_s=0.005)
+    talk = Talk(hedged, Scripted(["begun", 0.03, "ended"]), Scripted(["never"]))
+    assert await talk.hear() == "begun ended"
+    assert talk.asked == [1, 0]
 
 
-async def test_the_next_voice_speaks_the_sentence_when_the_first_fails() -> None:
-    chain = TTSChain(
-        [
-            Member("a", ScriptedVoice(REFUSED), FOREVER_S),
-            Member("b", ScriptedVoice(TENTH_OF_A_SECOND * 3), FOREVER_S),
-        ]
-    )
-    frame = await chain.synthesize("A sentence.").collect()
-    assert frame.duration == pytest.approx(0.3, abs=0.02)  # the emitter pads its last frame
-    assert chain.chain.served_by == "b"
+async def test_the_first_may_win_against_its_hedge(policy: Failover) -> None:
+    hedged = replace(policy, hedge_after_s=0.001)
+    talk = Talk(hedged, Scripted([0.02, "first"]), Scripted([None]))
+    assert await talk.hear() == "first"
+    assert Outcome(("LLM", "b"), lost=True) in talk.desk.outcomes
 
 
-async def test_a_sentence_that_broke_off_is_not_spoken_twice() -> None:
-    chain = TTSChain(
-        [
-            Member("a", ScriptedVoice(TENTH_OF_A_SECOND, REFUSED), FOREVER_S),
-            Member("b", ScriptedVoice(TENTH_OF_A_SECOND), FOREVER_S),
-        ]
-    )
-    with pytest.raises(APIConnectionError):
-        await chain.synthesize("A sentence.").collect()
-    assert chain.chain.served_by is None
+async def test_nothing_is_tried_after_the_total(policy: Failover) -> None:
+    talk = Talk(replace(policy, total_s=0.02, patience_s=FOREVER_S), Scripted(["one", None]))
+    with pytest.raises(Exhausted):
+        await talk.hear()
+    assert talk.providers[0].open == 0
+
+
+async def test_an_interruption_ends_the_request_at_once(policy: Failover) -> None:
+    talk = Talk(policy, Scripted([None]))
+    hearing = asyncio.create_task(talk.hear())
+    await until(lambda: talk.providers[0].open == 1)
+    hearing.cancel()
+    await asyncio.wait({hearing})
+    assert hearing.cancelled()
+    assert talk.providers[0].open == 0
+
+
+async def test_a_provider_with_a_bug_is_a_provider_that_fails(policy: Failover) -> None:
+    talk = Talk(policy, Scripted([ZeroDivisionError()]), Scripted(["second"]))
+    assert await talk.hear() == "second"
+    assert talk.service.failed[0].reason is Reason.BROKEN
+
+
+async def test_an_answer_without_an_output_is_empty(policy: Failover) -> None:
+    talk = Talk(policy, Scripted([]), Scripted(["second"]))
+    assert await talk.hear() == "second"
+    assert talk.service.failed[0].reason is Reason.EMPTY
+
+
+async def test_the_sentences_of_an_answer_make_one_record(policy: Failover) -> None:
+    first = Talk(policy, Scripted([REFUSED]), Scripted(["one"]))
+    await first.hear()
+    second = Talk(policy, Scripted(["two"]))
+    await second.hear()
+    whole = together([first.service, second.service]).metadata()
+    assert (whole["provider"], whole["attempts"]) == ("a", 3)
+    assert whole["failovers"] == [{"provider": "a", "reason": "unreachable"}]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110  what is waited for has no event
+        await asyncio.sleep(0)

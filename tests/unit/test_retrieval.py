@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from livekit.agents import APIConnectionError, llm
+from livekit.agents import llm
 
 from runner.errors import ProviderError
-from runner.providers.retrieval import RetrievalLLM, spoken_name
+from runner.providers.failure import Failure
+from runner.providers.request import Request
+from runner.providers.retrieval import Retrieval, spoken_name
 from runner.providers.sentences import sentences
 from runner.providers.smalltalk import small_talk
 
@@ -75,8 +77,8 @@ class Desk:
         return vector
 
 
-def model(desk: Desk, *, max_sentences: int = 2) -> RetrievalLLM:
-    return RetrievalLLM(desk.search, desk.embed, max_sentences=max_sentences, min_similarity=0.42)
+def model(desk: Desk, *, max_sentences: int = 2) -> Retrieval:
+    return Retrieval(desk.search, desk.embed, max_sentences=max_sentences, min_similarity=0.42)
 
 
 def said(*texts: str) -> llm.ChatContext:
@@ -89,8 +91,8 @@ def said(*texts: str) -> llm.ChatContext:
 
 
 async def ask(desk: Desk, *texts: str, max_sentences: int = 2) -> str:
-    stream = model(desk, max_sentences=max_sentences).chat(chat_ctx=said(*texts))
-    return (await stream.collect()).text
+    chunks = model(desk, max_sentences=max_sentences).answer(Request(said(*texts)))
+    return "".join([chunk.delta.content or "" async for chunk in chunks if chunk.delta])
 
 
 async def test_it_speaks_the_sentences_under_the_question_and_names_the_document() -> None:
@@ -225,7 +227,7 @@ async def test_the_texts_of_a_question_are_few_however_much_is_found() -> None:
 async def test_it_streams_words_and_ends_with_the_usage() -> None:
     desk = Desk(Found("manual.md", MANUAL))
     chunks = [
-        chunk async for chunk in model(desk).chat(chat_ctx=said("Which port is the page on?"))
+        chunk async for chunk in model(desk).answer(Request(said("Which port is the page on?")))
     ]
     *words, last = chunks
     texts = [chunk.delta.content for chunk in words if chunk.delta]
@@ -241,7 +243,7 @@ async def test_it_streams_words_and_ends_with_the_usage() -> None:
 async def test_the_reply_carries_the_passage_that_it_is_read_from() -> None:
     desk = Desk(Found("manual.md", MANUAL))
     for question, expected in (("Which port is the page on?", ["manual.md"]), ("Thank you.", [])):
-        first = await anext(aiter(model(desk).chat(chat_ctx=said(question))))
+        first = await anext(model(desk).answer(Request(said(question))))
         assert first.delta
         assert first.delta.extra
         assert [passage.filename for passage in first.delta.extra["passages"]] == expected
@@ -259,10 +261,11 @@ async def test_an_interruption_ends_the_search() -> None:
         return []
 
     desk = Desk()
-    talker = RetrievalLLM(search, desk.embed, max_sentences=2, min_similarity=0.42)
-    stream = talker.chat(chat_ctx=said("Which port is it?"))
+    talker = Retrieval(search, desk.embed, max_sentences=2, min_similarity=0.42)
+    asking = asyncio.create_task(anext(talker.answer(Request(said("Which port is it?")))))
     await began.wait()
-    await stream.aclose()
+    asking.cancel()
+    await asyncio.wait({asking})
     assert ended.is_set()
 
 
@@ -270,9 +273,9 @@ async def test_a_search_that_fails_is_a_provider_that_fails() -> None:
     async def search(_: str) -> Sequence[Found]:
         raise ProviderError("The embedding server does not serve.")
 
-    talker = RetrievalLLM(search, Desk().embed, max_sentences=2, min_similarity=0.42)
-    with pytest.raises(APIConnectionError, match="does not serve") as caught:
-        await talker.chat(chat_ctx=said("Which port is it?")).collect()
+    talker = Retrieval(search, Desk().embed, max_sentences=2, min_similarity=0.42)
+    with pytest.raises(Failure, match="does not serve") as caught:
+        await anext(talker.answer(Request(said("Which port is it?"))))
     assert not caught.value.retryable
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from livekit.agents import ConversationItemAddedEvent, llm
 
-from runner.failover import Chain, Member
+from runner.failover import Attempt, Service
 from runner.rag.search import Hit
 from runner.sessions import Recorder, UserSession, source
 
@@ -44,7 +44,7 @@ class Shelf:
 def said(role: str, text: str, **metrics: float) -> ConversationItemAddedEvent:
     message = llm.ChatMessage(role=role, content=[text], metrics=metrics)
     if role == "assistant":
-        message.extra = {"passages": [hit()]}
+        message.extra = {"passages": [hit()], "service": Service(speaker="vllm").metadata()}
     return ConversationItemAddedEvent(item=message)
 
 
@@ -55,9 +55,10 @@ async def conversation(shelf: Shelf) -> list[dict[str, object]]:
     async def publish(line: str) -> None:
         lines.append(json.loads(line))
 
-    chain = Chain("LLM", [Member("vllm", object(), 1.0)])
-    chain.served_by = "vllm"
-    recorder = Recorder(UserSession("room", "caller", "vllm"), shelf, {"llm": chain}, publish)
+    heard = Service([Attempt("speaches", "whisper", 0.1, None)], speaker="speaches")
+    recorder = Recorder(
+        UserSession("room", "caller", "vllm"), shelf, lambda: {"stt": heard}, publish
+    )
     recorder.on_item(said("user", "Where is the tea?", transcription_delay=0.1))
     recorder.on_item(said("assistant", "In the cupboard.", llm_node_ttft=0.2, e2e_latency=0.7))
     await recorder.aclose()
@@ -72,7 +73,8 @@ async def test_every_message_is_stored_in_order_with_its_timings_and_who_served(
         ("assistant", "In the cupboard."),
     ]
     metadata = shelf.rows[1][2]
-    assert metadata["served_by"] == {"llm": "vllm"}
+    assert metadata["served_by"] == {"stt": "speaches", "llm": "vllm"}
+    assert metadata["services"]["llm"]["failovers"] == []
     assert metadata["stages_s"] == {"stt": 0.1, "llm_ttft": 0.2, "e2e": 0.7}
     assert metadata["sources"][0]["filename"] == "tea.md"
 

@@ -27,7 +27,7 @@ def config(*overrides: str) -> Config:
 
 
 def test_a_call_needs_everything_by_default() -> None:
-    assert needs(config()) == set(Need)
+    assert needs(config()) == set(Need) - {Need.SIMULATOR}
 
 
 def test_a_conversation_in_text_needs_no_livekit() -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,14 +13,16 @@ from runner.worker import Entry, Worker
 
 @pytest.fixture
 def worker(composed: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> Worker:
-    worker = Worker(composed("livekit.max_calls=2"), Keys("key", "secret" * 8), None)
+    worker = Worker(
+        composed("livekit.max_calls=2"), Keys("key", "secret" * 8), None, Path("switchboard")
+    )
     worker.busy = 0
     monkeypatch.setattr(Worker, "calls", property(lambda self: self.busy))
     return worker
 
 
 def test_what_a_job_runs_survives_pickling(settings: Config) -> None:
-    entry = Entry(settings, "/run/socket")
+    entry = Entry(settings, "/run/socket", Path("/run/switchboard"))
     assert pickle.loads(pickle.dumps(entry)) == entry
 
 

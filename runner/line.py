@@ -1,0 +1,186 @@
+"""A call's line to the switchboard of its worker: a Unix socket, a line of JSON a message.
+
+The kernel closes a socket when its process dies, however it dies: the call's permits are free
+again in the same moment, and its place among those who wait is gone.
+"""
+
+import asyncio
+import itertools
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from runner.breaker import State
+from runner.providers.failure import Reason
+from runner.switchboard import Key, Outcome, Switchboard
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_switchboard(switchboard: Switchboard, path: Path) -> AsyncIterator[None]:
+    """Takes lines at the socket ``path`` for as long as the block lasts."""
+    extensions: set[_Extension] = set()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        extension = _Extension(switchboard, reader, writer)
+        extensions.add(extension)
+        await extension.serve()
+        extensions.discard(extension)
+
+    server = await asyncio.start_unix_server(take, path)
+    path.chmod(0o600)  # noqa: ASYNC240  a socket file of ours
+    try:
+        yield
+    finally:
+        server.close()
+        await asyncio.gather(*(extension.hang_up() for extension in list(extensions)))
+
+
+class _Extension:
+    """The switchboard's end of one call's line."""
+
+    def __init__(
+        self,
+        switchboard: Switchboard,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._switchboard = switchboard
+        self._reader = reader
+        self._writer = writer
+        self._permits: dict[int, asyncio.Task[None]] = {}
+
+    async def serve(self) -> None:
+        """Answers until the call hangs up, or dies; then all that it held is free."""
+        deafen = self._switchboard.listen(self._tell_breakers)
+        self._tell_breakers()
+        try:
+            async for line in self._reader:
+                self._on(json.loads(line))
+        except ConnectionError:
+            pass  # a process that was killed hangs up like this
+        finally:
+            deafen()
+            for permit in self._permits.values():
+                permit.cancel()
+            self._writer.close()
+
+    async def hang_up(self) -> None:
+        """Ends the line from this end."""
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    def _on(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"take": number}:
+                self._permits[number] = asyncio.create_task(self._hold(number))
+            case {"free": number}:
+                self._permits.pop(number).cancel()
+            case {"report": fields}:
+                self._switchboard.report(_outcome(fields))
+
+    async def _hold(self, number: int) -> None:
+        async with self._switchboard.permit():
+            self._send({"granted": number})
+            await asyncio.get_running_loop().create_future()  # until it is cancelled
+
+    def _tell_breakers(self) -> None:
+        states = [
+            (*key, breaker.state)
+            for key, breaker in self._switchboard.breakers()
+            if breaker.state is not State.CLOSED
+        ]
+        self._send({"not_closed": states})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+class Line:
+    """The call's end: a `runner.switchboard.Desk`.
+
+    When the switchboard is gone its worker is gone, and this call soon too: until then nothing is
+    held up for a permit.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[None]] = {}
+        self._not_closed: dict[Key, State] = {}
+        self._listening = asyncio.create_task(self._listen(reader), name="line")
+
+    @asynccontextmanager
+    async def permit(self) -> AsyncIterator[float]:
+        number, began = next(self._numbers), time.perf_counter()
+        granted = self._asked[number] = asyncio.get_running_loop().create_future()
+        self._send({"take": number})
+        try:
+            if not self._listening.done():
+                await granted
+            yield time.perf_counter() - began
+        finally:
+            self._asked.pop(number, None)
+            self._send({"free": number})
+
+    def state(self, key: Key) -> State:
+        return self._not_closed.get(key, State.CLOSED)
+
+    def report(self, outcome: Outcome) -> None:
+        self._send({"report": asdict(outcome)})
+
+    async def aclose(self) -> None:
+        """Hangs up."""
+        self._listening.cancel()
+        self._writer.close()
+        with suppress(asyncio.CancelledError, ConnectionError):
+            await self._listening
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        try:
+            async for line in reader:
+                self._on(json.loads(line))
+        finally:
+            for granted in self._asked.values():
+                if not granted.done():
+                    granted.set_result(None)
+
+    def _on(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"granted": number} if number in self._asked:
+                self._asked[number].set_result(None)
+            case {"not_closed": states}:
+                self._not_closed = {
+                    (capability, name): State(state) for capability, name, state in states
+                }
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+async def connect(path: Path) -> Line:
+    """A line to the switchboard at ``path``.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    return Line(*await asyncio.open_unix_connection(path))
+
+
+def _outcome(fields: dict[str, Any]) -> Outcome:
+    capability, provider = fields["key"]
+    reason = fields["reason"]
+    return Outcome(
+        key=(capability, provider),
+        reason=None if reason is None else Reason(reason),
+        retry_after_s=fields["retry_after_s"],
+        instead_of=tuple((name, Reason(why)) for name, why in fields["instead_of"]),
+        lost=fields["lost"],
+    )
