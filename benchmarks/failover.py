@@ -3,6 +3,7 @@
     .venv/bin/python benchmarks/failover.py death     # the LLM dies at a random token, 50 runs
     .venv/bin/python benchmarks/failover.py silent    # the LLM is silent: how much later
     .venv/bin/python benchmarks/failover.py cost      # what the chain costs when nothing fails
+    .venv/bin/python benchmarks/failover.py permits   # how long a permit takes, and a dead call's
     .venv/bin/python benchmarks/failover.py storm     # 10,000 requests, 30 % of which meet a fault
 
 Real AgentSessions, real chains and real sockets; the providers are simulated, in this process.
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -29,9 +31,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from runner import build
 from runner.config import Config, Fault
+from runner.line import Line, connect, open_switchboard
 from runner.metrics import Metrics
 from runner.providers.chat import ChatAnswers
 from runner.providers.request import Request
+from runner.switchboard import Switchboard
 from tests.faults.talk import Talk, composed, nothing, simulator_of, talk
 
 ANSWER = (
@@ -91,10 +95,13 @@ DEATH_ARMS: list[Arm] = [
 
 
 async def death(runs: int) -> None:
-    """The first LLM dies at a random token: what is heard, and how long it is silent."""
+    """The first LLM dies at a random token, in a random way: what is heard, and how long the
+    longest silence is."""
     dice = random.Random(1)
+    ways = ("cut", "truncate", "stall_after", "malformed", "error_chunk")
     deaths = [
-        Fault("cut", at=[at], after=dice.randrange(1, _ANSWER_TOKENS)) for at in range(1, runs + 1)
+        Fault(dice.choice(ways), at=[at], after=dice.randrange(1, _ANSWER_TOKENS))
+        for at in range(1, runs + 1)
     ]
     print(f"{'':<38}{'runs':>5}{'lost':>6}{'twice':>6}{'gap p50':>9}{'worst':>7}  (words; s)")
     for name, overrides, agent in DEATH_ARMS:
@@ -282,6 +289,55 @@ async def storm(requests: int) -> None:
         print(f"tasks left: {dict(left)}; RequestHandler.start is a connection to the simulator")
 
 
+async def permits(runs: int) -> None:
+    """How long a permit takes over a call's line, and until a killed call's is another's."""
+    asked: list[float] = []
+    freed: list[float] = []
+    settings = composed().failover.breaker
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "switchboard")
+        board = Switchboard(1, settings, nothing, Metrics())  # type: ignore[arg-type]
+        async with board, open_switchboard(board, path):
+            line = await connect(path)
+            for _ in range(runs):
+                for _ in range(20):
+                    async with line.permit() as waited_s:
+                        asked.append(waited_s)
+                holder = await asyncio.create_subprocess_exec(
+                    sys.executable, "-c", _HOLDER, str(path), stdout=asyncio.subprocess.PIPE
+                )
+                assert holder.stdout
+                await holder.stdout.readline()
+                waiting = asyncio.create_task(_once(line))
+                while board.waiting == 0:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+                killed_at = time.perf_counter()
+                holder.kill()
+                freed.append(await waiting - killed_at)
+                await holder.wait()
+            await line.aclose()
+    print(f"permit, asked and given: ms p50 / p95 {_ms(asked)}")
+    print(f"kill -9 of its holder to the next in line: ms p50 / p95 {_ms(freed)}")
+
+
+async def _once(line: Line) -> float:
+    async with line.permit():
+        return time.perf_counter()
+
+
+_HOLDER = """
+import asyncio, pathlib, sys
+from runner.line import connect
+
+async def main():
+    async with (await connect(pathlib.Path(sys.argv[1]))).permit():
+        print("held", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
 def _coroutine(task: asyncio.Task[Any]) -> str:
     return getattr(task.get_coro(), "__qualname__", str(task.get_coro()))
 
@@ -301,6 +357,7 @@ PARTS = {
     "silent": (silent, 20),
     "cost": (cost, 200),
     "storm": (storm, 10_000),
+    "permits": (permits, 20),
 }
 
 if __name__ == "__main__":

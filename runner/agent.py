@@ -4,7 +4,6 @@ Passages are given to the LLM inside `llm_node`: editing the turn's context anyw
 would throw away what was generated ahead of the end of the turn.
 """
 
-import asyncio
 import html
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,7 +25,7 @@ _PASSAGES_HEAD = (
 
 
 class VoiceAgent(Agent):
-    """Answers from the documents that ``search`` finds.
+    """Answers from the documents that ``search`` finds, which keeps its own deadline.
 
     What it was given is kept in the answer's ``extra["passages"]``; an LLM that knows better
     which of them it used says so in the same place.
@@ -37,13 +36,11 @@ class VoiceAgent(Agent):
         *,
         instructions: str,
         search: Search | None,
-        deadline_s: float,
         apology: str,
     ) -> None:
         super().__init__(instructions=instructions)
         self._apology = apology
         self._search = search
-        self._deadline_s = deadline_s
 
     async def llm_node(
         self,
@@ -64,19 +61,14 @@ class VoiceAgent(Agent):
             yield f" … {self._apology}" if spoke else self._apology
 
     async def _find(self, question: str) -> list[Hit]:
-        """The passages for ``question``, or none when they are not there by the deadline."""
+        """The passages for ``question``; none when the search fails, which costs no answer."""
         if self._search is None or not question:
             return []
-        search = asyncio.ensure_future(self._search(question))
-        done, _ = await asyncio.wait({search}, timeout=self._deadline_s)
-        if not done:
-            search.cancel()
-            log.info("the search took longer than rag.deadline_ms; answering without passages")
-            return []
-        if error := search.exception():
+        try:
+            return await self._search(question)
+        except Exception as error:  # noqa: BLE001  whatever it was, the call goes on
             log.warning("the search failed: %s", error)
             return []
-        return search.result()
 
 
 def question_of(chat_ctx: llm.ChatContext) -> str:

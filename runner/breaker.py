@@ -11,7 +11,8 @@ from enum import StrEnum
 from runner.config import Breaker as Settings
 from runner.providers.failure import Reason
 
-_NOT_ITS_FAULT = {Reason.REJECTED, Reason.EMPTY}
+NOT_ITS_FAULT = {Reason.REJECTED, Reason.EMPTY}
+"""What says more of the request than of the provider."""
 
 
 class State(StrEnum):
@@ -44,7 +45,7 @@ class Breaker:
 
     def failed(self, reason: Reason, now: float, retry_after_s: float | None = None) -> bool:
         """Takes note of a failed request; whether the state changed."""
-        if reason in _NOT_ITS_FAULT or self.state in (State.OPEN, State.HALF_OPEN):
+        if reason in NOT_ITS_FAULT or self.state in (State.OPEN, State.HALF_OPEN):
             return False
         if reason is Reason.BUSY and retry_after_s is not None:
             return self._rest(reason, now + retry_after_s)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import aiohttp
 from livekit.agents import llm
 
-from runner import probes
+from runner import checkups
 from runner.candidates import (
     LLMCandidate,
     SpeechCandidate,
@@ -70,11 +70,11 @@ def switchboard(config: Config, http: aiohttp.ClientSession, metrics: Metrics) -
 
     async def probe(key: Key) -> None:
         if key in llms:
-            await probes.revive_llm(llms[key], http)
+            await checkups.revive_llm(llms[key], http)
         elif key in ears:
-            await probes.revive_stt(ears[key], http)
+            await checkups.revive_stt(ears[key], http)
         else:
-            await probes.revive_tts(voices[key], http)
+            await checkups.revive_tts(voices[key], http)
 
     return Switchboard(config.limits.llm_concurrency, config.failover.breaker, probe, metrics)
 
@@ -142,7 +142,7 @@ def _llm_member(
 def _stt_member(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Member[EndpointSTT]:
     wanted = candidate.speech.stt
     provider = EndpointSTT(
-        probes.speech_endpoint(candidate, http), model=wanted.model, language=wanted.language
+        checkups.speech_endpoint(candidate, http), model=wanted.model, language=wanted.language
     )
     return Member(candidate.name, provider, wanted.model, wanted.timeout_s, wanted.timeout_s)
 
@@ -150,7 +150,7 @@ def _stt_member(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Memb
 def _tts_member(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Member[EndpointTTS]:
     wanted = candidate.speech.tts
     provider = EndpointTTS(
-        probes.speech_endpoint(candidate, http),
+        checkups.speech_endpoint(candidate, http),
         model=wanted.model,
         voice=wanted.voice,
         speed=wanted.speed,

@@ -151,6 +151,7 @@ async def _turn(
         "e2e_s": None if began_at is None else round(began_at - ended_at, 3),
         "stages_s": reply["stages_s"],
         "served_by": reply["served_by"],
+        "services": reply["services"],
         "sources": [source["filename"] for source in reply["sources"]],
         "interrupted": reply["interrupted"],
     }

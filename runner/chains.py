@@ -12,10 +12,11 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGive
 from livekit.agents.utils import AudioBuffer, is_given
 
 from runner.continuation import Words, is_stub, without_repetition
-from runner.failover import Chain, Exhausted, Service, together
+from runner.failover import Chain
 from runner.providers.failure import Failure, Reason
 from runner.providers.request import Answerer, Request
 from runner.providers.speech import SPEECH_RATE_HZ, EndpointSTT, EndpointTTS
+from runner.record import Exhausted, Record, together
 
 log = logging.getLogger(__name__)
 
@@ -68,19 +69,17 @@ class _Answer(llm.LLMStream):
         self._chain = owner.chain
         self._request = request
         self._words = Words()
-        self._service = Service()
+        self._record = Record()
         super().__init__(owner, chat_ctx=request.chat_ctx, tools=request.tools, conn_options=_ONCE)
 
     async def _run(self) -> None:
         try:
             async with self._chain.desk.permit() as waited_s:
-                self._service.permit_wait_s = waited_s
-                await self._chain.serve(
-                    self._ask, self._deliver, service=self._service, resumes=True
-                )
+                self._record.permit_wait_s = waited_s
+                await self._chain.serve(self._ask, self._deliver, record=self._record, resumes=True)
             self._hand_on(self._words.rest())
         finally:
-            self._tell_service()
+            self._tell_record()
 
     def _ask(self, provider: Answerer) -> AsyncGenerator[llm.ChatChunk, None]:
         """The answer, or what is left of it when another provider began it."""
@@ -103,7 +102,7 @@ class _Answer(llm.LLMStream):
             return False
         if chunk.delta.tool_calls:
             self._hand_on(self._words.take(chunk.delta.content or "") + self._words.rest())
-            self._service.complete = True
+            self._record.complete = True
             self._event_ch.send_nowait(
                 chunk.model_copy(update={"delta": chunk.delta.model_copy(update={"content": None})})
             )
@@ -116,8 +115,8 @@ class _Answer(llm.LLMStream):
             delta = llm.ChoiceDelta(role="assistant", content=text)
             self._event_ch.send_nowait(llm.ChatChunk(id="answer", delta=delta))
 
-    def _tell_service(self) -> None:
-        delta = llm.ChoiceDelta(extra={"service": self._service.metadata()})
+    def _tell_record(self) -> None:
+        delta = llm.ChoiceDelta(extra={"service": self._record.metadata()})
         self._event_ch.send_nowait(llm.ChatChunk(id="service", delta=delta))
 
 
@@ -142,7 +141,7 @@ class STTChain(_Front, stt.STT[Any]):
         super().__init__(capabilities=stt.STTCapabilities(streaming=False, interim_results=False))
         self.chain = chain
         self._language = language
-        self.service = Service()
+        self.record = Record()
         self.on_deaf: Callable[[], object] = lambda: None
 
     async def _recognize_impl(
@@ -162,11 +161,11 @@ class STTChain(_Front, stt.STT[Any]):
             heard.append(stt.SpeechData(language=LanguageCode(spoken), text=text))
             return True
 
-        self.service = Service()
+        self.record = Record()
         try:
-            await self.chain.serve(ask, deliver, service=self.service)
+            await self.chain.serve(ask, deliver, record=self.record)
         except Exhausted as error:
-            if any(attempt.reason is not Reason.EMPTY for attempt in self.service.failed):
+            if any(attempt.reason is not Reason.EMPTY for attempt in self.record.failed):
                 log.error("nothing was heard: %s", error)
                 self.on_deaf()
         return stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=heard)
@@ -185,14 +184,14 @@ class TTSChain(_Front, tts.TTS[Any]):
             num_channels=1,
         )
         self.chain = chain
-        self.services: deque[Service] = deque(maxlen=_REMEMBERED_SENTENCES)
+        self.records: deque[Record] = deque(maxlen=_REMEMBERED_SENTENCES)
         """The records of the sentences since the last `taken`."""
 
-    def taken(self) -> Service:
+    def taken(self) -> Record:
         """The record of what was spoken since this was last asked."""
-        service = together(self.services)
-        self.services.clear()
-        return service
+        record = together(self.records)
+        self.records.clear()
+        return record
 
     def synthesize(
         self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
@@ -214,14 +213,14 @@ class _Sentence(tts.ChunkedStream):
             output_emitter.push(samples)
             return True
 
-        service = Service()
-        self._tts.services.append(service)
+        record = Record()
+        self._tts.records.append(record)
         try:
             await self._tts.chain.serve(
-                lambda voice: voice.pcm(self.input_text), deliver, service=service
+                lambda voice: voice.pcm(self.input_text), deliver, record=record
             )
         except Failure as error:
-            if not service.begun:
+            if not record.begun:
                 raise
             log.warning("a sentence was cut: %s", error)
         output_emitter.flush()

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pathspec import GitIgnoreSpec
+
 from runner.candidates import llm_candidates
 from runner.config import CallTask, Config, GoogleLLM, GoogleRealtimeLLM, OpenAILLM
 from runner.errors import ConfigError, Problem, RunnerError
 from runner.folders import data_dir
 
-_SWEEPABLE = {"call", "doctor", "index"}
+_SWEEPABLE = {"call", "doctor", "eval", "index", "search"}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WHOLE_MACHINE = {"0.0.0.0", "::", ""}  # noqa: S104  (named to be refused)
 
@@ -62,6 +64,14 @@ def _chunks(config: Config) -> Iterator[Problem]:
             f"less than rag.chunk_size ({config.rag.chunk_size})",
             "Set rag.chunk_overlap=200 rag.chunk_size=1000.",
         )
+
+
+def _exclude(config: Config) -> Iterator[Problem]:
+    for pattern in config.rag.exclude:
+        try:
+            GitIgnoreSpec.from_lines([pattern])
+        except ValueError:
+            yield Problem("rag.exclude", pattern, "a pattern as in a .gitignore")
 
 
 def _pool(config: Config) -> Iterator[Problem]:
@@ -176,4 +186,4 @@ def _files(config: Config) -> Iterator[Problem]:
         yield Problem("deployment.data_dir", str(folder), "a folder")
 
 
-_RULES = (_chunks, _pool, _ports, _chain, _contexts, _keys, _live, _hosts, _files)
+_RULES = (_chunks, _exclude, _pool, _ports, _chain, _contexts, _keys, _live, _hosts, _files)

@@ -75,7 +75,7 @@ class Child(asyncio.SubprocessProtocol):
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_tied_to(os.getpid(), stop_signal),
+                preexec_fn=tied_to(os.getpid(), stop_signal),
                 **_account(command.user),
             )
         )
@@ -170,7 +170,7 @@ class Child(asyncio.SubprocessProtocol):
             _log.debug("%s: %s", self.name, text)
 
 
-def _tied_to(parent: int, stop_signal: signal.Signals) -> Callable[[], None] | None:
+def tied_to(parent: int, stop_signal: signal.Signals) -> Callable[[], None] | None:
     """Run in the child before exec: let the kernel send ``stop_signal`` when the parent dies.
 
     It runs after setuid, which would clear the setting. macOS has no such call: there

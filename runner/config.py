@@ -104,7 +104,7 @@ class GoogleLLM(Strict):
     kind: Literal["google"]
     name: Name
     model: Name
-    api_key_env: Name
+    api_key_env: str
     base_url: PlainURL = ""
     temperature: Temperature | None = None
     max_tokens: Count | None = None
@@ -125,7 +125,7 @@ class GoogleRealtimeLLM(Strict):
     kind: Literal["google_realtime"]
     name: Name
     model: Name
-    api_key_env: Name
+    api_key_env: str
     voice: Literal["Puck", "Charon", "Kore", "Fenrir", "Aoede"]
     base_url: PlainURL = ""
     ca_file: str = ""
@@ -257,6 +257,14 @@ class RAG(Strict):
     min_similarity: Annotated[float, Ge(-1), Le(1)]
     embedding_url: OpenAIBaseURL
     embedding_model: Name
+    embedding_api_key_env: str = ""
+    embedder: Literal["server", "local"] = "server"
+    index: Literal["auto", "exact", "hnsw", "ivfflat"] = "auto"
+    hybrid: bool = True
+    exclude: list[str] = field(default_factory=list)
+    parser_timeout_s: Seconds = 120
+    parser_memory_mb: Count = 2000
+    docling_models: str = ""
 
 
 @dataclass(frozen=True)
@@ -494,6 +502,26 @@ class IndexTask(Strict):
 
 
 @dataclass(frozen=True)
+class SearchTask(Strict):
+    """Search the documents. ``filename``: only in those whose name holds it; empty: in all."""
+
+    name: Literal["search"]
+    query: Name
+    filename: str = ""
+    format: Literal["table", "json"] = "table"
+
+
+@dataclass(frozen=True)
+class EvalTask(Strict):
+    """Measure search and answers over a corpus whose questions and answers are known."""
+
+    name: Literal["eval"]
+    corpus: Name
+    questions: Name
+    misses: bool = False
+
+
+@dataclass(frozen=True)
 class ModelsTask(Strict):
     """Serve the models alone."""
 
@@ -501,7 +529,7 @@ class ModelsTask(Strict):
 
 
 Task = Annotated[
-    ServeTask | CallTask | ChatTask | DoctorTask | IndexTask | ModelsTask,
+    ServeTask | CallTask | ChatTask | DoctorTask | IndexTask | SearchTask | EvalTask | ModelsTask,
     Discriminator("name"),
 ]
 

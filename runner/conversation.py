@@ -3,6 +3,7 @@
 A call in a room and a chat in the terminal are the same conversation with other ears.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -10,25 +11,38 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from livekit.agents import Agent, AgentSession, APIConnectOptions, inference
+from livekit.agents import (
+    Agent,
+    AgentSession,
+    APIConnectOptions,
+    UserInputTranscribedEvent,
+    inference,
+)
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from runner import build, database
 from runner.agent import VoiceAgent, turn_handling
 from runner.chains import STTChain, TTSChain
+from runner.config import Agent as Persona
 from runner.config import Config, GoogleRealtimeLLM
-from runner.failover import Service
-from runner.rag.embedding import Embedder
+from runner.errors import DatabaseError
+from runner.folders import outbox_dir
+from runner.outbox import Entry, Outbox
+from runner.rag import embedding
 from runner.rag.search import Search
+from runner.record import Record
 from runner.sessions import Publish, Recorder, UserSession
-from runner.store import Store
+from runner.store import Instructions, Store
 from runner.switchboard import Desk
 
 if TYPE_CHECKING:  # it loads Google's client, which only its own calls need
     from runner.realtime import Lifeline
 
+log = logging.getLogger(__name__)
+
 _POOL_SIZE = 2  # a call writes one message at a time and searches once a turn
 _ONCE = APIConnectOptions(max_retry=0)  # the chains try again by themselves
+_LAST_WORDS_S = 0.5  # for what was said right before hanging up
 _NO_END = 1_000_000  # failed turns in a row after which LiveKit would hang up: the call lives on
 
 
@@ -63,7 +77,6 @@ async def conversation(
 
     Raises:
         ProviderError: no LLM of the chain has its key.
-        DatabaseError: the database is away.
     """
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
@@ -71,43 +84,57 @@ async def conversation(
             config.database, postgres_socket, pool_size=_POOL_SIZE, application_name="runner-call"
         )
         stack.push_async_callback(engine.dispose)
-        embedder = Embedder(config.rag.embedding_url, config.rag.embedding_model)
+        embedder = embedding.embedder(config.rag)
         stack.push_async_callback(embedder.aclose)
-        search = Search(engine, embedder, config.rag)
+        search = Search(engine, embedder, config.rag, on_miss=desk.missed_search)
         session = agent_session(config, desk, http, search.candidates, embedder.embed)
 
         store = Store(engine)
-        await _open(store, user)
-        stack.push_async_callback(store.end_session, user.session_id)
-        persona = await store.instructions(config.agent.language)
-        instructions = persona.instructions if persona else config.agent.instructions
+        outbox = Outbox(store, outbox_dir(config.deployment) / f"{user.session_id}.jsonl")
+        stack.push_async_callback(outbox.aclose)
+        outbox.put(Entry("open", str(user.session_id), _opening(user)))
+        stack.callback(lambda: outbox.put(Entry("end", str(user.session_id))))
+        persona = await _persona(store, config)
         searched = search if config.rag.enabled else None
-        lifeline = _lifeline(config, session, instructions, searched)
+        lifeline = _lifeline(config, session, persona.instructions, searched)
         agent = (
             lifeline.agent
             if lifeline
             else VoiceAgent(
-                instructions=instructions,
-                search=searched,
-                deadline_s=config.rag.deadline_ms / 1000,
+                instructions=persona.instructions,
+                search=searched and searched.in_time,
                 apology=config.agent.apology,
             )
         )
-        recorder = Recorder(user, store, partial(_services, session), publish)
+        recorder = Recorder(user, outbox, partial(_services, session), publish)
         stack.push_async_callback(recorder.aclose)
         session.on("conversation_item_added", recorder.on_item)
-        greeting = persona.greeting if persona else config.agent.greeting
-        yield Conversation(user, session, agent, greeting or "", lifeline)
+        if searched:
+            session.on("user_input_transcribed", partial(_search_ahead, searched))
+        yield Conversation(user, session, agent, persona.greeting or "", lifeline)
 
 
-async def _open(store: Store, user: UserSession) -> None:
-    await store.open_session(
-        user.session_id,
-        room_id=user.room_id,
-        participant_id=user.participant_id,
-        llm_provider=user.llm_provider,
-        context={},
-    )
+def _search_ahead(search: Search, event: UserInputTranscribedEvent) -> None:
+    """The search begins with the words, before anybody asks for what it finds."""
+    search.ahead(event.transcript)
+
+
+def _opening(user: UserSession) -> dict[str, object]:
+    return {
+        "room_id": user.room_id,
+        "participant_id": user.participant_id,
+        "llm_provider": user.llm_provider,
+        "context": {},
+    }
+
+
+async def _persona(store: Store, config: Config) -> Persona | Instructions:
+    """The database's at this moment; the configuration's while the database has none or is away."""
+    try:
+        return await store.instructions(config.agent.language) or config.agent
+    except DatabaseError as error:
+        log.warning("the instructions are the configuration's: %s", error)
+        return config.agent
 
 
 def agent_session(
@@ -129,6 +156,7 @@ def agent_session(
             max_unrecoverable_errors=_NO_END,
         ),
         "user_away_timeout": None,
+        "session_close_transcript_timeout": _LAST_WORDS_S,
     }
     if isinstance(config.llm, GoogleRealtimeLLM):
         common["turn_handling"] = {"turn_detection": "realtime_llm"}
@@ -160,11 +188,11 @@ def _lifeline(
     return Lifeline(config.llm, session, instructions, search)
 
 
-def _services(session: AgentSession[None]) -> dict[str, Service]:
+def _services(session: AgentSession[None]) -> dict[str, Record]:
     """Who heard and who spoke the latest turn; of a speech-to-speech model there is no record."""
-    services: dict[str, Service] = {}
+    services: dict[str, Record] = {}
     if isinstance(session.stt, STTChain):
-        services["stt"] = session.stt.service
+        services["stt"] = session.stt.record
     if isinstance(session.tts, TTSChain):
         services["tts"] = session.tts.taken()
     return services

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from runner import sql
 from runner.config import Agent, Database
-from runner.dbserver import Connection, Server, State
+from runner.dbserver import SCHEMA_VERSION, Connection, Server, State
 from runner.errors import DatabaseError
 
 _LOCK = "SELECT pg_advisory_lock(8534970459466069358)"  # any number; held until disconnected
@@ -132,7 +132,7 @@ async def _create_database(server: Server) -> bool:
 
 
 async def _create_schema(connection: Connection, state: State) -> None:
-    if not (state.lacks or state.missing_indexes):
+    if not state.lacks and state.version == SCHEMA_VERSION:
         return  # running the script all the same would wait for the calls in progress
     try:
         async with connection.transaction():
@@ -140,4 +140,4 @@ async def _create_schema(connection: Connection, state: State) -> None:
     except InsufficientPrivilege:
         if state.lacks:
             raise
-        # Somebody else's tables, without our indexes: slower, but they serve.
+        # Somebody else's tables, without our indexes and trigger: slower, but they serve.

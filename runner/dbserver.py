@@ -19,6 +19,9 @@ EMBEDDED_USER = "postgres"
 Connection = psycopg.AsyncConnection[Any]
 Row = TypeVar("Row")
 
+SCHEMA_VERSION = 2
+"""Of sql/schema.sql, which writes it into the database."""
+
 _OLDEST_VERSION = 13
 _MAINTENANCE_DATABASE = "postgres"  # entered where the configured one cannot be
 _OPTIONS = "-c statement_timeout=60s"  # another start may hold the lock under which things are made
@@ -44,13 +47,16 @@ class State:
     may_create_vector: bool
     may_create_tables: bool
     missing_tables: list[str]
-    missing_indexes: list[str]
+    has_message_id: bool
+    version: int
 
     @property
     def lacks(self) -> str:
         """What calls cannot do without, in words; empty: nothing."""
         missing = [] if self.has_vector else ["the extension vector"]
         missing += [f"the table {table}" for table in self.missing_tables]
+        if not self.has_message_id and "conversation_messages" not in self.missing_tables:
+            missing.append("the column message_id of conversation_messages")
         return ", ".join(missing)
 
 
@@ -143,6 +149,11 @@ class Server:
     def obstacle(self, state: State) -> str | None:
         """What stands in the way of calls, and cannot be created by the configured user."""
         within = f"The database {self.database.name} in {self}"
+        if state.version > SCHEMA_VERSION:
+            return (
+                f"{within} is of a newer runner (schema {state.version}, this one knows "
+                f"{SCHEMA_VERSION}). Start that one, or set database.name (POSTGRES_DB) to another."
+            )
         if not state.has_vector and not state.vector_available:
             return (
                 f"{self} is without pgvector. Install it there (Debian: the package "

@@ -3,7 +3,8 @@
 RunnerError
 ├── ConfigError        the composed configuration breaks rules (all of them at once)
 ├── ServiceError       a service did not start, died for good, or its port is taken
-├── DatabaseError      Postgres is away, too old, without pgvector or without rights
+├── DatabaseError      Postgres is too old, without pgvector, without rights, or refuses something
+│   └── DatabaseAwayError   … does not answer: what is to be stored may be tried again
 ├── ModelError         weights are missing or not what they should be
 ├── ProviderError      an STT, TTS, LLM or embedding endpoint did not serve
 └── CallError          a call could not be placed or came to nothing
@@ -50,6 +51,10 @@ class ServiceError(RunnerError):
 
 class DatabaseError(RunnerError):
     """The database cannot be used. Its message names the address and the mend."""
+
+
+class DatabaseAwayError(DatabaseError):
+    """The database does not answer now. What it was given was not stored; it may be later."""
 
 
 class ModelError(RunnerError):

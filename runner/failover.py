@@ -8,22 +8,23 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tenacity import (
     AsyncRetrying,
     RetryError,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_after_attempt,
     wait_exponential,
 )
 
-from runner.breaker import State
+from runner.breaker import NOT_ITS_FAULT, State
 from runner.config import Failover
 from runner.providers.failure import Failure, Reason
+from runner.record import Attempt, Exhausted, Record
 from runner.switchboard import Desk, Outcome
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ O = TypeVar("O")  # noqa: E741  an output: a chunk, a transcript, samples
 
 _LONGEST_BACKOFF_S = 2.0
 _SHY_S = 5.0  # a provider that failed is asked after the others for so long
-_FINAL = {Reason.REFUSED, Reason.REJECTED}  # to ask the same again would change nothing
+_FINAL = NOT_ITS_FAULT | {Reason.REFUSED}  # to ask the same again would change nothing
 
 
 @dataclass(frozen=True)
@@ -50,74 +51,6 @@ class Member(Generic[P]):
     stall_s: float
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One asking of one provider. ``reason``: why it did not serve to the end; None: it did."""
-
-    provider: str
-    model: str
-    after_s: float
-    reason: Reason | None
-    message: str = ""
-
-
-@dataclass
-class Service:
-    """The record of one request: who was asked, who served. Times from ``began``."""
-
-    attempts: list[Attempt] = field(default_factory=list)
-    began: float = field(default_factory=time.perf_counter)
-    speaker: str | None = None
-    """Whose output is being handed on, or was handed on last."""
-    model: str = ""
-    permit_wait_s: float = 0.0
-    first_output_s: float | None = None
-    complete: bool = False
-    """Nothing may follow what was handed on, such as a tool call: a failure after it is an end."""
-
-    @property
-    def begun(self) -> bool:
-        """Whether anything was handed on."""
-        return self.first_output_s is not None
-
-    @property
-    def failed(self) -> list[Attempt]:
-        """The attempts that did not serve."""
-        return [attempt for attempt in self.attempts if attempt.reason is not None]
-
-    def metadata(self) -> dict[str, object]:
-        """What is stored with the message and shown on the page."""
-        return {
-            "provider": self.speaker,
-            "model": self.model,
-            "attempts": len(self.attempts),
-            "failovers": [
-                {"provider": tried.provider, "reason": str(tried.reason)} for tried in self.failed
-            ],
-            "permit_wait_s": round(self.permit_wait_s, 4),
-        }
-
-
-def together(services: Iterable[Service]) -> Service:
-    """One record of several requests that made one answer, such as its sentences."""
-    whole = Service()
-    for service in services:
-        whole.attempts += service.attempts
-        whole.speaker = service.speaker or whole.speaker
-        whole.model = service.model or whole.model
-    return whole
-
-
-class Exhausted(Failure):
-    """Nobody of a chain served; the message has every reason."""
-
-    def __init__(self, capability: str, service: Service) -> None:
-        reasons = dict.fromkeys(attempt.message for attempt in service.failed)
-        told = "; ".join(reasons) or "each has asked for a pause"
-        super().__init__(Reason.BROKEN, f"no {capability} answered ({told})")
-        self.service = service
-
-
 class Chain(Generic[P]):
     """Providers of one capability, asked in order. ``policy``: the times that hold for all."""
 
@@ -130,7 +63,7 @@ class Chain(Generic[P]):
         self.members = tuple(members)
         self.desk = desk
         self.policy = policy
-        self.latest = Service()
+        self.latest = Record()
         self._failed_at: dict[str, float] = {}
         self._told: set[tuple[str, Reason]] = set()
 
@@ -139,7 +72,7 @@ class Chain(Generic[P]):
         ask: Callable[[P], AsyncGenerator[O, None]],
         deliver: Callable[[O], bool],
         *,
-        service: Service,
+        record: Record,
         resumes: bool = False,
     ) -> None:
         """Asks the members until one has served to its end.
@@ -151,27 +84,33 @@ class Chain(Generic[P]):
         Raises:
             Exhausted: nobody did; nothing is tried after ``failover.total_s``.
         """
-        self.latest = service
+        self.latest = record
         tries = AsyncRetrying(
             stop=stop_after_attempt(self.policy.tries),
             wait=wait_exponential(multiplier=self.policy.backoff_s, max=_LONGEST_BACKOFF_S),
-            retry=retry_if_exception_type(_AllFailed),
+            retry=retry_if_exception(
+                lambda error: isinstance(error, _AllFailed) and bool(self.in_order(record))
+            ),
         )
         try:
             async with asyncio.timeout(self.policy.total_s):
                 async for attempt in tries:
                     with attempt:
-                        await _Round(self, ask, deliver, service, resumes=resumes).run()
-        except (RetryError, TimeoutError):
-            raise Exhausted(self.capability, service) from None
+                        await _Round(self, ask, deliver, record, resumes=resumes).run()
+        except (RetryError, _AllFailed, TimeoutError):
+            raise Exhausted(self.capability, record) from None
+        except asyncio.CancelledError:
+            if record.speaker:  # interrupted: it served as far as it was wanted
+                record.served(record.speaker, record.model)
+            raise
         finally:
-            self._report_service(service)
+            self._report(record)
 
-    def in_order(self, service: Service) -> list[Member[P]]:
+    def in_order(self, record: Record) -> list[Member[P]]:
         """Whom to ask now: not those that refused this request for good or asked for a pause;
         those that are left alone only when nobody else is there; those that failed a moment ago
         last."""
-        final = {attempt.provider for attempt in service.failed if attempt.reason in _FINAL}
+        final = {attempt.provider for attempt in record.failed if attempt.reason in _FINAL}
         states = {
             member.name: self.desk.state((self.capability, member.name)) for member in self.members
         }
@@ -184,16 +123,16 @@ class Chain(Generic[P]):
         shy_since = time.monotonic() - _SHY_S
         return sorted(asked, key=lambda member: self._failed_at.get(member.name, -1) > shy_since)
 
-    def note(self, member: Member[P], failure: Failure, service: Service) -> None:
+    def note(self, member: Member[P], failure: Failure, record: Record) -> None:
         """Takes note of a failure; the log gets a provider's kinds once each."""
         message = str(failure)
         if member.name not in message:
             message = f"{member.name}: {message}"
-        after_s = time.perf_counter() - service.began
-        service.attempts.append(
-            Attempt(member.name, member.model, after_s, failure.reason, message)
+        record.attempts.append(
+            Attempt(member.name, member.model, record.age_s, failure.reason, message)
         )
-        self._failed_at[member.name] = time.monotonic()
+        if failure.reason not in NOT_ITS_FAULT:
+            self._failed_at[member.name] = time.monotonic()
         self.desk.report(
             Outcome((self.capability, member.name), failure.reason, failure.retry_after_s)
         )
@@ -202,12 +141,12 @@ class Chain(Generic[P]):
         log.log(level, "%s: %s", self.capability, message)
         self._told.add(kind)
 
-    def _report_service(self, service: Service) -> None:
-        served = service.attempts[-1] if service.attempts else None
+    def _report(self, record: Record) -> None:
+        served = record.attempts[-1] if record.attempts else None
         if served is None or served.reason is not None:
             return
         instead_of = tuple(
-            (attempt.provider, attempt.reason) for attempt in service.attempts if attempt.reason
+            (attempt.provider, attempt.reason) for attempt in record.attempts if attempt.reason
         )
         self.desk.report(Outcome((self.capability, served.provider), instead_of=instead_of))
 
@@ -224,16 +163,16 @@ class _Round(Generic[P, O]):
         chain: Chain[P],
         ask: Callable[[P], AsyncGenerator[O, None]],
         deliver: Callable[[O], bool],
-        service: Service,
+        record: Record,
         *,
         resumes: bool,
     ) -> None:
         self._chain = chain
         self._ask = ask
         self._deliver = deliver
-        self._service = service
+        self._record = record
         self._resumes = resumes
-        self._waiting = deque(chain.in_order(service))
+        self._waiting = deque(chain.in_order(record))
         self._at_work: dict[asyncio.Task[None], Member[P]] = {}
         self._again: set[str] = set()
 
@@ -250,13 +189,13 @@ class _Round(Generic[P, O]):
                     return
         finally:
             await self._dismiss(list(self._at_work))
-        if self._service.begun:
-            raise Exhausted(self._chain.capability, self._service)
+        if self._record.begun:
+            raise Exhausted(self._chain.capability, self._record)
         raise _AllFailed
 
     def _start_next(self) -> None:
         """The next member begins, unless one is at work that is not to be hedged."""
-        if self._waiting and (not self._at_work or not self._service.begun):
+        if self._waiting and (not self._at_work or not self._record.begun):
             member = self._waiting.popleft()
             task = asyncio.create_task(self._relay(member), name=f"ask {member.name}")
             self._at_work[task] = member
@@ -265,13 +204,13 @@ class _Round(Generic[P, O]):
         """The tasks that ended; empty when it is time to ask another beside them."""
         hedge_s = self._chain.policy.hedge_after_s
         while True:
-            may_hedge = self._waiting and not self._service.begun and len(self._at_work) == 1
+            may_hedge = self._waiting and not self._record.begun and len(self._at_work) == 1
             done, _ = await asyncio.wait(
                 self._at_work,
                 timeout=hedge_s if may_hedge else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            if done or not self._service.begun:
+            if done or not self._record.begun:
                 return done
 
     def _ended(self, task: asyncio.Task[None]) -> bool:
@@ -283,10 +222,10 @@ class _Round(Generic[P, O]):
         if not isinstance(failure, Failure):
             log.error("%s of %s went wrong", member.name, self._chain.capability, exc_info=failure)
             failure = Failure(Reason.BROKEN, f"{member.name}: {type(failure).__name__}")
-        self._chain.note(member, failure, self._service)
-        if self._service.complete:
+        self._chain.note(member, failure, self._record)
+        if self._record.complete:
             return True
-        if self._service.speaker == member.name:
+        if self._record.speaker == member.name:
             self._after_a_death(member)
         return False
 
@@ -317,9 +256,7 @@ class _Round(Generic[P, O]):
                     deadline = now() + self._wait_s(member.stall_s)
         if not speaking:
             raise Failure(Reason.EMPTY, f"{member.name}: the answer is empty")
-        self._service.attempts.append(
-            Attempt(member.name, member.model, time.perf_counter() - self._service.began, None)
-        )
+        self._record.served(member.name, member.model)
 
     def _wait_s(self, own_s: float) -> float:
         """A provider with nobody behind it is given longer: to leave it helps nobody."""
@@ -332,10 +269,10 @@ class _Round(Generic[P, O]):
         if not self._deliver(output):
             return False
         if first:
-            service = self._service
-            service.speaker, service.model = member.name, member.model
-            if service.first_output_s is None:
-                service.first_output_s = time.perf_counter() - service.began
+            record = self._record
+            record.speaker, record.model = member.name, member.model
+            if record.first_output_s is None:
+                record.first_output_s = record.age_s
             self._beat(member)
         return True
 

@@ -32,6 +32,11 @@ def cache_dir(deployment: Deployment) -> Path:
     return Path(platformdirs.user_cache_dir(_APP))
 
 
+def outbox_dir(deployment: Deployment) -> Path:
+    """Folder of what calls have said and the database does not have yet."""
+    return data_dir(deployment) / "outbox"
+
+
 def documents_dir(docs_dir: str) -> Path:
     """The documents' folder: as seen from here, else the manual that comes with the program."""
     here = Path(docs_dir).expanduser()

@@ -82,6 +82,8 @@ class _Extension:
                 self._permits[number] = asyncio.create_task(self._hold(number))
             case {"free": number}:
                 self._permits.pop(number).cancel()
+            case {"missed_search": True}:
+                self._switchboard.missed_search()
             case {"report": fields}:
                 self._switchboard.report(_outcome(fields))
 
@@ -134,6 +136,9 @@ class Line:
 
     def report(self, outcome: Outcome) -> None:
         self._send({"report": asdict(outcome)})
+
+    def missed_search(self) -> None:
+        self._send({"missed_search": True})
 
     async def aclose(self) -> None:
         """Hangs up."""

@@ -5,7 +5,10 @@ import sys
 
 from runner.config import Log
 
-_NOISY = ("httpx2", "httpcore2", "aiohttp.access", "openai", "asyncio", "hydra", "livekit")
+_NOISY = (
+    *("httpx2", "httpcore2", "aiohttp.access", "openai", "asyncio", "hydra", "livekit"),
+    "watchfiles",
+)
 _TOLD = ("livekit.plugins.google", "google_genai")  # with tracebacks, what runner says in a line
 _HANGING_UP = ("data channel", "unknown FFI handle")  # of which the SDK complains at each end
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runner import build, sql
 from runner.config import Config
 from runner.metrics import Metrics
-from runner.rag.embedding import Embedder
+from runner.rag import embedding
 from runner.rag.search import Search
 
 _SENTENCE = "The quick brown fox jumps over the lazy dog."
@@ -66,7 +66,7 @@ async def search(config: Config, engine: AsyncEngine) -> float:
     Raises:
         ProviderError: the embedding server does not answer.
     """
-    embedder = Embedder(config.rag.embedding_url, config.rag.embedding_model)
+    embedder = embedding.embedder(config.rag)
     try:
         await Search(engine, embedder, config.rag)("warm up")
         begin = time.perf_counter()

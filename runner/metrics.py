@@ -41,6 +41,11 @@ class Metrics:
             buckets=_WAIT_BUCKETS_S,
             registry=self._registry,
         )
+        self.missed_searches = Counter(
+            "runner_searches_missed",
+            "Answers that went out without passages, because the search took too long",
+            registry=self._registry,
+        )
         self._permits = Gauge(
             "runner_llm_permits", "LLM requests, by state", ["state"], registry=self._registry
         )

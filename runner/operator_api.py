@@ -1,4 +1,6 @@
-"""The operator's port: the metrics, and the state of the providers."""
+"""The operator's port: the metrics, and the state of the providers and of the documents."""
+
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -11,7 +13,10 @@ _SHUTDOWN_TIMEOUT_S = 2.0
 
 
 async def start_operator_api(
-    config: Operator, switchboard: Switchboard, metrics: Metrics
+    config: Operator,
+    switchboard: Switchboard,
+    metrics: Metrics,
+    documents: Callable[[], dict[str, object]],
 ) -> web.AppRunner:
     """Serves at ``operator.host`` and ``operator.port`` until the result is cleaned up.
 
@@ -25,9 +30,13 @@ async def start_operator_api(
     async def providers(_: web.Request) -> web.Response:
         return web.json_response(state_of(switchboard))
 
+    async def library(_: web.Request) -> web.Response:
+        return web.json_response(documents())
+
     app = web.Application()
     app.router.add_get("/metrics", page)
     app.router.add_get("/api/providers", providers)
+    app.router.add_get("/api/documents", library)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:

@@ -15,18 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runner import build, checks, database, probes
 from runner.config import Config
-from runner.errors import DatabaseError, RunnerError, ServiceError
-from runner.folders import documents_dir
+from runner.errors import DatabaseError, ServiceError
+from runner.folders import outbox_dir
+from runner.indexing import Indexing
 from runner.line import open_switchboard
 from runner.metrics import Metrics
 from runner.operator_api import start_operator_api
+from runner.outbox import deliver_left
 from runner.probes import StandIn
 from runner.progress import Progress
-from runner.rag.embedding import Embedder
-from runner.rag.index import index
-from runner.services import READY
 from runner.stack import Running, needs, stack
 from runner.store import Store
+from runner.switchboard import Switchboard
 from runner.web import Access, start_page
 from runner.worker import Worker
 
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _PROBE_TIMEOUT_S = 2.0
 _STATUS_AGE_S = 5.0  # an answer of /api/status serves all pages for so long
 _IDLE_CHECK_S = 60.0  # the specification's clean-up interval
+_LEFT_CHECK_S = 10.0
 _REGISTER_TIMEOUT_S = 30.0
 _CLOSE_TIMEOUT_S = 15.0  # livekit-agents gives a job 10 s to end
 
@@ -76,15 +77,25 @@ async def _serve(config: Config) -> None:
         with Progress() as progress:
             running = await exits.enter_async_context(stack(config, needs(config), progress))
             engine = await _database(config, running, exits)
-            indexing = _background(_index(config, engine, progress), exits)
-            switchboard = await _switchboard(config, exits)
-            worker = Worker(config, running.keys, running.endpoints.postgres_socket, switchboard)
+            indexing = Indexing(config, running.endpoints.postgres_socket, progress)
+            if config.rag.enabled:
+                exits.push_async_callback(indexing.stop)
+                indexing.start()
+            metrics = Metrics()
+            switchboard, line = await _switchboard(config, metrics, exits)
+            worker = Worker(config, running.keys, running.endpoints.postgres_socket, line)
             status = Status(config, running)
             page = await start_page(config.web, _access(config, running), worker, status)
             exits.push_async_callback(page.cleanup)
+            operator = await start_operator_api(
+                config.operator, switchboard, metrics, indexing.state
+            )
+            exits.push_async_callback(operator.cleanup)
             await _register(config, worker, exits)
-            await asyncio.wait({indexing}, timeout=config.deployment.ready_timeout_s)
+            if config.rag.enabled:
+                await indexing.looked(config.deployment.ready_timeout_s)
         _background(_end_idle(config, Store(engine)), exits)
+        _background(_deliver_left(config, Store(engine)), exits)
         await _announce(config, status, time.monotonic() - began)
         await running.failed()
 
@@ -138,37 +149,16 @@ async def _database(config: Config, running: Running, exits: AsyncExitStack) -> 
     return engine
 
 
-async def _switchboard(config: Config, exits: AsyncExitStack) -> Path:
-    """The socket at which calls find their permits and breakers; its state on the operator's
-    port."""
-    metrics = Metrics()
+async def _switchboard(
+    config: Config, metrics: Metrics, exits: AsyncExitStack
+) -> tuple[Switchboard, Path]:
+    """The permits and breakers of all calls, and the socket at which calls find them."""
     http = await exits.enter_async_context(aiohttp.ClientSession())
     switchboard = await exits.enter_async_context(build.switchboard(config, http, metrics))
     folder = exits.enter_context(TemporaryDirectory(prefix="runner-"))  # a short path, ours alone
     path = Path(folder, "switchboard")
     await exits.enter_async_context(open_switchboard(switchboard, path))
-    operator = await start_operator_api(config.operator, switchboard, metrics)
-    exits.push_async_callback(operator.cleanup)
-    return path
-
-
-async def _index(config: Config, engine: AsyncEngine, progress: Progress) -> None:
-    if not config.rag.enabled:
-        return
-    embedder = Embedder(config.rag.embedding_url, config.rag.embedding_model)
-    try:
-        folder = documents_dir(config.rag.docs_dir)
-        summary = await index(
-            engine, embedder, config.rag, folder, lambda line: progress("documents", line)
-        )
-        for name, reason in summary.failed:
-            log.warning("%s is not indexed: %s", name, reason)
-        known = summary.indexed + summary.unchanged
-        progress("documents", f"{READY}, {known} in {folder}")
-    except RunnerError as error:
-        log.error("The documents were not indexed: %s", error)  # calls are taken all the same
-    finally:
-        await embedder.aclose()
+    return switchboard, path
 
 
 async def _register(config: Config, worker: Worker, exits: AsyncExitStack) -> None:
@@ -225,6 +215,18 @@ async def _end_idle(config: Config, store: Store) -> None:
         else:
             if ended:
                 log.info("%d idle sessions were ended", len(ended))
+
+
+async def _deliver_left(config: Config, store: Store) -> None:
+    """Stores what calls have left: killed ones, or those that ended while the database was away."""
+    folder = outbox_dir(config.deployment)
+    while True:
+        try:
+            if count := await deliver_left(store, folder):
+                log.info("%d entries that calls had left were stored", count)
+        except DatabaseError as error:
+            log.warning("what calls have left is not stored yet: %s", error)
+        await asyncio.sleep(_LEFT_CHECK_S)
 
 
 async def _announce(config: Config, status: Status, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """UserSession: one caller's conversation, and its way into the database and onto the page.
 
-What is said is queued here and written by a task of its own: the audio path waits for nothing.
+What is said is only queued here: the audio path waits for nothing.
 """
 
 import asyncio
@@ -8,32 +8,33 @@ import json
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from livekit.agents import ConversationItemAddedEvent, llm
 
-from runner.failover import Service
+from runner.outbox import Entry, Outbox
 from runner.rag.search import Hit
-from runner.store import Store
+from runner.record import Record
 
 log = logging.getLogger(__name__)
 
 Publish = Callable[[str], Awaitable[None]]
 """Sends a line of JSON to the caller's page."""
 
-Services = Callable[[], dict[str, Service]]
+Services = Callable[[], dict[str, Record]]
 """The records of who heard and who spoke the latest turn, by capability."""
 
 _QUOTE_CHARS = 400
 _BEGINNING_CHARS = 24  # of an answer, enough to find it in the passage that it was read from
-_OUTBOX_MESSAGES = 1000
-_FLUSH_TIMEOUT_S = 5.0
+_WAITING_LINES = 1000
+_LAST_LINES_S = 1.0
 
 
 @dataclass
 class UserSession:
-    """A caller alone: who they are, and what served their latest turn."""
+    """A caller alone: who they are, and which room they are in."""
 
     room_id: str
     participant_id: str
@@ -80,38 +81,34 @@ class Recorder:
     def __init__(
         self,
         session: UserSession,
-        store: Store,
+        outbox: Outbox,
         services: Services,
         publish: Publish,
     ) -> None:
         self._session = session
-        self._store = store
+        self._outbox = outbox
         self._services = services
         self._publish = publish
-        self._outbox: asyncio.Queue[Turn] = asyncio.Queue(_OUTBOX_MESSAGES)
+        self._lines: asyncio.Queue[str] = asyncio.Queue(_WAITING_LINES)
         self._end_of_turn: dict[str, float] = {}
-        self._writer = asyncio.create_task(self._write(), name="outbox")
+        self._publisher = asyncio.create_task(self._tell(), name="page")
 
     def on_item(self, event: ConversationItemAddedEvent) -> None:
-        """Queues a message that was said, with what is known of it at that moment."""
+        """Takes a message that was said, with what is known of it at that moment. Never waits."""
         if not isinstance(event.item, llm.ChatMessage):
             return
         turn = self._turn(event.item)
         log.info("%s", turn)
-        try:
-            self._outbox.put_nowait(turn)
-        except asyncio.QueueFull:
-            log.error(
-                "the outbox is full: a message of session %s is lost", self._session.session_id
-            )
+        values = {"role": turn.role, "content": turn.text, "metadata": turn.metadata()}
+        self._outbox.put(Entry("message", str(self._session.session_id), values))
+        with suppress(asyncio.QueueFull):  # a page that does not read
+            self._lines.put_nowait(turn.line())
 
     async def aclose(self) -> None:
-        """Writes what is queued, for a few seconds at most, and stops."""
-        try:
-            await asyncio.wait_for(self._outbox.join(), _FLUSH_TIMEOUT_S)
-        except TimeoutError:
-            log.error("%d messages were not written in time", self._outbox.qsize())
-        self._writer.cancel()
+        """Tells the page the last lines, for a moment at most, and stops."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._lines.join(), _LAST_LINES_S)
+        self._publisher.cancel()
 
     def _turn(self, message: llm.ChatMessage) -> Turn:
         metrics = message.metrics
@@ -148,18 +145,15 @@ class Recorder:
             services["llm"] = answered
         return services
 
-    async def _write(self) -> None:
+    async def _tell(self) -> None:
         while True:
-            turn = await self._outbox.get()
+            line = await self._lines.get()
             try:
-                await self._publish(turn.line())
-                await self._store.add_message(
-                    self._session.session_id, turn.role, turn.text, turn.metadata()
-                )
-            except Exception:
-                log.exception("a message of session %s was not stored", self._session.session_id)
+                await self._publish(line)
+            except Exception as error:  # noqa: BLE001  a page that is gone is told nothing more
+                log.info("the page was not told: %s", error)
             finally:
-                self._outbox.task_done()
+                self._lines.task_done()
 
 
 def _told(service: dict[str, Any]) -> str:

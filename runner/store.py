@@ -17,15 +17,24 @@ from pgvector.sqlalchemy import VECTOR
 from psycopg.types.json import Jsonb
 from sqlalchemy import DDL, CursorResult, DateTime, Index, UniqueConstraint, event, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlmodel import Field, SQLModel, Text, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from runner import sql
 from runner.config import EMBEDDING_DIMENSIONS, Agent
-from runner.errors import DatabaseError
+from runner.errors import DatabaseAwayError, DatabaseError
 
+_AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout)
+"""What SQLAlchemy raises while there is no server, no connection, or it goes down."""
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates, which PostgreSQL refuses
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -101,13 +110,21 @@ class ConversationMessage(SQLModel, table=True):
     content: str = Field(sa_type=Text)
     meta: dict[str, Any] | None = _json("metadata")
     created_at: datetime | None = _now()
+    message_id: UUID | None = Field(default=None, unique=True)
 
 
 class RagDocument(SQLModel, table=True):
     """A chunk of a document."""
 
     __tablename__ = "rag_documents"
-    __table_args__ = (UniqueConstraint("filename", "chunk_index"),)
+    __table_args__ = (
+        UniqueConstraint("filename", "chunk_index"),
+        Index(
+            "rag_documents_content_idx",
+            text("to_tsvector('english', regexp_replace(content, '[^[:alnum:]]+', ' ', 'g'))"),
+            postgresql_using="gin",
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     filename: str = Field(max_length=500)
@@ -172,7 +189,7 @@ class Store:
         llm_provider: str,
         context: dict[str, object],
     ) -> None:
-        """Begin a session; its id must be new."""
+        """Begin a session, unless it has begun."""
         await self._run(
             "open_session",
             session_id=session_id,
@@ -183,9 +200,17 @@ class Store:
         )
 
     async def add_message(
-        self, session_id: UUID, role: str, content: str, metadata: dict[str, object]
+        self,
+        session_id: UUID,
+        message_id: UUID,
+        *,
+        role: str,
+        content: str,
+        metadata: dict[str, object],
+        age_s: float = 0.0,
     ) -> None:
-        """Store a message, and that its session is alive.
+        """Store a message that was said ``age_s`` ago, and that its session is alive. One that is
+        stored already stays as it is.
 
         What PostgreSQL has no place for is replaced: NUL and lone surrogates by U+FFFD, and in
         ``metadata`` NaN and infinities by null.
@@ -193,6 +218,8 @@ class Store:
         result = await self._run(
             "add_message",
             session_id=session_id,
+            message_id=message_id,
+            age_s=age_s,
             role=role,
             content=_storable(content),
             metadata=Jsonb(_storable(metadata)),
@@ -234,7 +261,8 @@ class Store:
             reason = error.orig if isinstance(error, DBAPIError) else error
             line = str(reason).strip().partition("\n")[0].rstrip(".")
             host = self._engine.url.query["host"]
-            raise DatabaseError(
+            kind = DatabaseAwayError if isinstance(error, _AWAY) else DatabaseError
+            raise kind(
                 f"PostgreSQL at {host} did not serve: {line}. `task=doctor` says more."
             ) from error
 

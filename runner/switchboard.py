@@ -58,6 +58,10 @@ class Desk(Protocol):
         """Takes note of how a request ended. Never waits."""
         ...
 
+    def missed_search(self) -> None:
+        """Counts a search that an answer did not wait for."""
+        ...
+
 
 class Switchboard:
     """The `Desk` of a worker. ``probe`` is asked for providers that are left alone.
@@ -121,6 +125,9 @@ class Switchboard:
             changed = breaker.failed(outcome.reason, time.monotonic(), outcome.retry_after_s)
         if changed:
             self._changed(outcome.key, breaker)
+
+    def missed_search(self) -> None:
+        self._metrics.missed_searches.inc()
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """``listener`` is called when a breaker changes; the result takes it off again."""

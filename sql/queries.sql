@@ -17,10 +17,15 @@ SELECT
         'agent_instructions', 'agent_sessions', 'conversation_messages', 'rag_documents',
         'system_config'
     ]) AS name WHERE to_regclass(name) IS NULL) AS missing_tables,
-    (SELECT coalesce(array_agg(name), '{}') FROM unnest(ARRAY[
-        'conversation_messages_session_id_created_at_idx',
-        'agent_sessions_active_last_activity_idx'
-    ]) AS name WHERE to_regclass(name) IS NULL) AS missing_indexes;
+    EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass('conversation_messages') AND attname = 'message_id'
+    ) AS has_message_id,
+    coalesce(
+        substring(
+            obj_description(to_regclass('agent_sessions'), 'pg_class') FROM '^runner schema (\d+)'
+        )::integer, 1
+    ) AS version;
 
 -- name: database_presence
 -- Whether a database is there already, and whether the user may create it.
@@ -48,18 +53,25 @@ LIMIT 1;
 -- A call begins. LiveKit's names may be one character longer than the columns.
 INSERT INTO agent_sessions (session_id, room_id, participant_id, llm_provider, context)
 VALUES (%(session_id)s, left(%(room_id)s, 255), left(%(participant_id)s, 255),
-        left(%(llm_provider)s, 50), %(context)s);
+        left(%(llm_provider)s, 50), %(context)s)
+ON CONFLICT (session_id) DO NOTHING;
 
 -- name: add_message
--- Store a message and mark its session as alive, in one round trip; no row: no such session.
-WITH touched AS (
-    UPDATE agent_sessions
-    SET message_count = coalesce(message_count, 0) + 1, last_activity = NOW()
-    WHERE session_id = %(session_id)s
+-- Store a message once and mark its session as alive, in one round trip; no row: no such session.
+-- One that was stored already is not counted again.
+WITH stored AS (
+    INSERT INTO conversation_messages
+        (session_id, message_id, role, content, metadata, created_at)
+    SELECT session_id, %(message_id)s, %(role)s, %(content)s, %(metadata)s,
+           NOW() - make_interval(secs => %(age_s)s)
+    FROM agent_sessions WHERE session_id = %(session_id)s
+    ON CONFLICT (message_id) DO NOTHING
     RETURNING session_id
 )
-INSERT INTO conversation_messages (session_id, role, content, metadata)
-SELECT session_id, %(role)s, %(content)s, %(metadata)s FROM touched;
+UPDATE agent_sessions
+SET message_count = coalesce(message_count, 0) + (SELECT count(*) FROM stored),
+    last_activity = greatest(last_activity, NOW() - make_interval(secs => %(age_s)s))
+WHERE session_id = %(session_id)s;
 
 -- name: end_session
 -- A call ends. One that has ended already keeps its time.

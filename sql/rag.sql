@@ -1,4 +1,4 @@
--- What the documents' index and the search ask of rag_documents. Each query is named, with a line
+-- What the documents' indexing asks of rag_documents. Each query is named, with a line
 -- on what it is for. Placeholders are psycopg's: %(name)s.
 
 -- name: try_lock
@@ -27,18 +27,30 @@ VALUES
     (%(filename)s, %(content)s, %(chunk_index)s, %(total_chunks)s, %(embedding)s::vector,
      %(file_hash)s, %(metadata)s::jsonb);
 
--- name: nearest_chunks
--- The chunks nearest to a question, by cosine. It sorts by the similarity and not by the operator,
--- which keeps an approximate index from answering: the scan is exact. A distance that is no number
--- (a vector of zeros) would come first.
-SELECT filename, chunk_index, content, similarity,
-       metadata->>'heading' AS heading,
-       coalesce((metadata->>'in_code')::boolean, false) AS in_code
-FROM (
-    SELECT *, 1 - (embedding <=> %(question)s::vector) AS similarity
-    FROM rag_documents
-    WHERE embedding IS NOT NULL
-) AS chunk
-WHERE similarity <= 1.001
-ORDER BY similarity DESC, filename, chunk_index
-LIMIT %(count)s;
+-- name: copy_document
+-- A file that was renamed or copied: the same content need not be embedded twice.
+INSERT INTO rag_documents
+    (filename, content, chunk_index, total_chunks, embedding, file_hash, metadata)
+SELECT %(filename)s, content, chunk_index, total_chunks, embedding, file_hash, metadata
+FROM rag_documents
+WHERE filename = %(source)s AND file_hash = %(file_hash)s;
+
+-- name: failed_documents
+-- Files that could not be indexed. They are not tried again until they change.
+SELECT value->>'filename' AS filename, value->>'file_hash' AS file_hash,
+       value->>'reason' AS reason
+FROM system_config
+WHERE starts_with(key, 'rag_failed:');
+
+-- name: record_failure
+-- A file that cannot be indexed, why, and how to mend it.
+INSERT INTO system_config (key, value, description)
+VALUES ('rag_failed:' || md5(%(filename)s::text),
+        jsonb_build_object('filename', %(filename)s::text, 'file_hash', %(file_hash)s::text,
+                           'reason', %(reason)s::text),
+        'a document that could not be indexed')
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = NOW();
+
+-- name: forget_failure
+-- The file is gone, or went in.
+DELETE FROM system_config WHERE key = 'rag_failed:' || md5(%(filename)s::text);

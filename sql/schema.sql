@@ -41,8 +41,10 @@ CREATE TABLE IF NOT EXISTS conversation_messages (
     role VARCHAR(20) NOT NULL,          -- user, assistant, system
     content TEXT NOT NULL,
     metadata JSONB,                     -- timings, who served, sources
-    created_at TIMESTAMP DEFAULT NOW()
+    created_at TIMESTAMP DEFAULT NOW(),
+    message_id UUID UNIQUE              -- a message that is written twice is stored once
 );
+ALTER TABLE conversation_messages ADD COLUMN IF NOT EXISTS message_id UUID UNIQUE;
 
 -- Chunks of documents with their embeddings.
 CREATE TABLE IF NOT EXISTS rag_documents (
@@ -79,9 +81,43 @@ CREATE INDEX IF NOT EXISTS conversation_messages_session_id_created_at_idx
 CREATE INDEX IF NOT EXISTS agent_sessions_active_last_activity_idx
     ON agent_sessions (last_activity) WHERE status = 'active';
 
+-- Words in chunks. Every sign that is neither letter nor digit separates them, so that "E-42" is
+-- found by "E 42".
+CREATE INDEX IF NOT EXISTS rag_documents_content_idx ON rag_documents
+    USING gin (to_tsvector('english', regexp_replace(content, '[^[:alnum:]]+', ' ', 'g')));
+
+-- Searches keep what they found for as long as the documents stay the same: this tells. The number
+-- is that of the transaction, so it is seen together with the change, and written once in it.
+CREATE OR REPLACE FUNCTION rag_documents_revision() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO system_config AS config (key, value, description)
+    VALUES ('rag_documents_revision', to_jsonb(txid_current()),
+            'the transaction that last changed rag_documents')
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = NOW()
+    WHERE config.value <> excluded.value;
+    RETURN NULL;
+END
+$$;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_trigger
+        WHERE tgrelid = 'rag_documents'::regclass AND tgname = 'rag_documents_revision'
+    ) THEN
+        CREATE TRIGGER rag_documents_revision
+            AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rag_documents
+            FOR EACH STATEMENT EXECUTE FUNCTION rag_documents_revision();
+    END IF;
+END
+$$;
+
+-- What the program compares with its own: a database that is newer is refused.
+COMMENT ON TABLE agent_sessions IS 'runner schema 2';
+
 -- Chunks of a file are found by the index of UNIQUE (filename, chunk_index).
 --
 -- No index on embedding: an IVFFlat index takes its lists from the rows that are there when it is
 -- made, so one made on an empty table finds a sixth of what it should (recall@5 .16, where the
 -- exact scan has 1). Below some 10,000 chunks the exact scan takes under 10 ms and misses nothing;
--- beyond that an index is made after the documents are loaded.
+-- beyond that runner/rag/vector_index.py makes an index after the documents are loaded.

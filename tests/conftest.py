@@ -53,7 +53,14 @@ def postgres_socket(new_data_dir: Callable[[], Path]) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def agent() -> Agent:
     """The persona that databases are seeded with."""
-    return Agent("assistant", "You are a voice assistant.", "Hello!", "en")
+    return Agent(
+        name="assistant",
+        instructions="You are a voice assistant.",
+        greeting="Hello!",
+        apology="I am sorry.",
+        not_heard="Pardon?",
+        language="en",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from livekit.plugins import google
 from runner.config import GoogleLLM
 from runner.providers.endpoint import why_lost
 from runner.providers.failure import Failure, Reason
-from runner.providers.google_errors import GOOGLE_URL, of_google
+from runner.providers.google_errors import GOOGLE_URL, NO_KEY, of_google
 from runner.providers.history import fitting
 from runner.providers.refusals import Asked
 from runner.providers.request import Request, instruction_to_continue
@@ -61,7 +61,7 @@ class GeminiAnswers:
         self._prompt_tokens = config.context_tokens - (config.max_tokens or 0)
         self._llm = google.LLM(
             model=config.model,
-            api_key=api_key,
+            api_key=api_key or NO_KEY,
             vertexai=False,
             temperature=_given(config.temperature),
             max_output_tokens=_given(config.max_tokens),

@@ -7,6 +7,7 @@ from typing import Any
 from runner.providers.failure import Failure, Reason
 from runner.providers.refusals import Asked, of_response
 
+NO_KEY = "none"  # the clients insist on one; an address of one's own may ask for none
 GOOGLE_URL = "https://generativelanguage.googleapis.com"
 
 

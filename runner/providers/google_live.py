@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from runner.config import GoogleRealtimeLLM
 from runner.providers.endpoint import why_lost
 from runner.providers.failure import Failure, Reason
-from runner.providers.google_errors import GOOGLE_URL, of_google
+from runner.providers.google_errors import GOOGLE_URL, NO_KEY, of_google
 from runner.providers.refusals import Asked, shown
 from runner.providers.trust import trusting
 
@@ -21,10 +21,7 @@ from runner.providers.trust import trusting
 _PING_EVERY_S = 5
 _PONG_S = 35
 _NEVER_S = 1e9
-_INVALID, _POLICY = (
-    1007,
-    1008,
-)  # close codes: a bad setup, key or context; a model that is not there
+_INVALID, _POLICY = 1007, 1008  # close codes: a bad setup, key or context; no such model
 
 
 def live_model(config: GoogleRealtimeLLM, api_key: str) -> llm.RealtimeModelFallbackAdapter:
@@ -38,7 +35,7 @@ def live_model(config: GoogleRealtimeLLM, api_key: str) -> llm.RealtimeModelFall
     """
     model = google.realtime.RealtimeModel(
         model=config.model,
-        api_key=api_key,
+        api_key=api_key or NO_KEY,
         vertexai=False,
         voice=config.voice,
         temperature=NOT_GIVEN if config.temperature is None else config.temperature,

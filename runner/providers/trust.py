@@ -1,6 +1,7 @@
 """Whose certificates are believed."""
 
 import ssl
+from pathlib import Path
 
 from runner.errors import ProviderError
 
@@ -14,7 +15,7 @@ def trusting(ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file:
         try:
-            context.load_verify_locations(ca_file)
+            context.load_verify_locations(Path(ca_file).expanduser())
         except OSError as error:  # also what is no certificate
             raise ProviderError(
                 f"llm.ca_file={ca_file} cannot be read: {error.strerror or 'no certificate'}. "

@@ -5,11 +5,13 @@ Splitters that respect paragraphs take the overlap for a maximum; the specificat
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from markdown_it import MarkdownIt
 
+_OUTLINE_CHARS = 1_000_000  # in longer texts headings are not looked for: it would take minutes
 _HEADING_CHARS = 200  # a heading is stored with every chunk below it
 _BLOCKS = MarkdownIt("commonmark").disable("inline")
 
@@ -20,29 +22,52 @@ class Chunk:
 
     ``index`` counts from 0. ``heading`` is the markdown heading that stands above the start of
     ``text``, with its markup. ``in_code`` says that the start lies inside a fenced code block.
+    ``page`` and ``last_page`` are those on which ``text`` begins and ends, where there are pages.
     """
 
     index: int
     text: str
     heading: str | None
     in_code: bool
+    page: int | None = None
+    last_page: int | None = None
 
 
-def chunks(text: str, size: int, overlap: int) -> list[Chunk]:
+def chunks(
+    text: str,
+    size: int,
+    overlap: int,
+    *,
+    markdown: bool = True,
+    pages: Sequence[tuple[int, int]] = (),
+) -> list[Chunk]:
     """``text`` in pieces of exactly ``size`` characters; only the last one may be shorter.
 
     Each piece begins with the last ``overlap`` characters of the one before, so
     0 ≤ ``overlap`` < ``size``. Characters are whole code points; no text gives no chunk.
+    ``markdown`` says that ``text`` has headings and code. ``pages`` holds where each page begins,
+    in characters, and its number.
     """
     if not text:
         return []
-    outline = _Outline(text)
-    step = size - overlap
-    starts = range(0, max(len(text) - overlap, 1), step)
+    outline = _Outline(text if markdown and len(text) <= _OUTLINE_CHARS else "")
+    starts = range(0, max(len(text) - overlap, 1), size - overlap)
     return [
-        Chunk(index, text[start : start + size], outline.heading(start), outline.in_code(start))
+        Chunk(
+            index,
+            text[start : start + size],
+            outline.heading(start),
+            outline.in_code(start),
+            _page(pages, start),
+            _page(pages, min(start + size, len(text)) - 1),
+        )
         for index, start in enumerate(starts)
     ]
+
+
+def _page(pages: Sequence[tuple[int, int]], at: int) -> int | None:
+    begun = bisect_right(pages, at, key=lambda page: page[0])
+    return pages[begun - 1][1] if begun else None
 
 
 class _Outline:
@@ -53,8 +78,8 @@ class _Outline:
         tokens = _BLOCKS.parse(text)
         self._headings: list[tuple[int, str]] = []
         self._fences: list[tuple[int, int]] = []
-        for token, following in zip(tokens, [*tokens[1:], None], strict=True):
-            if token.map is None:
+        for token, following in pairwise([*tokens, None]):
+            if token is None or token.map is None:
                 continue
             first, end = token.map
             if token.type == "heading_open" and following is not None:

@@ -1,20 +1,32 @@
-"""The files of the documents folder: which there are, and their text.
+"""The files of the documents folder: which there are, what they are called, the text of some.
 
-Files are foreign: they are bounded in size, must be text, and must lie inside the folder.
+Files are foreign: they are bounded in size and must lie inside the folder. Formats that need a
+parser are read by `runner.rag.parser`, in a process of their own.
 """
 
 import codecs
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from hashlib import file_digest, sha256
 from pathlib import Path
+
+import charset_normalizer
+from pathspec import GitIgnoreSpec
 
 from runner.errors import RunnerError
 
-SUFFIXES = (".md", ".txt")
+TEXT = frozenset({".csv", ".json", ".log", ".md", ".py", ".txt"})
+"""Suffixes of files that are text as they are."""
+PARSED = frozenset({".docx", ".html", ".pdf", ".pptx", ".xlsx"})
+"""Suffixes of files whose text Docling finds."""
 
-_MAX_BYTES = 5_000_000  # the King James Bible has 4.3 million
+_MAX_TEXT_BYTES = 5_000_000  # the King James Bible has 4.3 million
+_MAX_PARSED_BYTES = 100_000_000
 _NAME_CHARS = 500  # rag_documents.filename
+_LEFT_OUT = (".*", "~$*")  # hidden files, and those by which Office says that it edits another
+_FOREIGN_SHARE = 0.25  # more bytes beyond ASCII than that, and it is no Western language
+_ASCII = bytes(range(0x80))
 _CONTROL_SHARE = 0.01  # more control characters than that, and it is no text
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _BOMS = (
@@ -30,17 +42,20 @@ class DocumentError(RunnerError):
     """A file cannot be indexed. Its message says why and how to mend it, without the name."""
 
 
-def documents(root: Path) -> Iterator[Path]:
-    """The text and markdown files below ``root``, sorted folder by folder.
+def documents(root: Path, exclude: Sequence[str] = ()) -> Iterator[Path]:
+    """The files below ``root`` that are documents by their suffix, sorted folder by folder.
 
-    Hidden files and folders are left out, and so is every link that leads out of ``root``.
+    Left out are hidden and temporary files and folders, what ``exclude`` names (patterns as in a
+    ``.gitignore``), and every link that leads out of ``root``.
     """
     inside = root.resolve()
+    left_out = GitIgnoreSpec.from_lines([*_LEFT_OUT, *exclude])
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        below = Path(folder).relative_to(root)
+        folders[:] = sorted(name for name in folders if not left_out.match_file(f"{below / name}/"))
         for name in sorted(names):
             path = Path(folder, name)
-            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in TEXT | PARSED or left_out.match_file(below / name):
                 continue
             if path.is_file() and path.resolve().is_relative_to(inside):
                 yield path
@@ -60,8 +75,27 @@ def document_name(path: Path, root: Path) -> str:
     return name
 
 
+def fingerprint(path: Path, recipe: str) -> str:
+    """The sha256 of a file's content, its format, and ``recipe``: how it is made into chunks.
+
+    Raises:
+        DocumentError: it cannot be read, or is too large.
+    """
+    suffix = path.suffix.lower()
+    limit = _MAX_PARSED_BYTES if suffix in PARSED else _MAX_TEXT_BYTES
+    try:
+        if path.stat().st_size > limit:
+            megabytes = f"{limit // 1_000_000} MB"
+            raise DocumentError(f"It is larger than {megabytes}; split it into smaller files.")
+        with path.open("rb") as file:
+            content = file_digest(file, sha256)
+    except OSError as error:
+        raise _unreadable(error) from None
+    return sha256(f"{recipe}\n{suffix}\n{content.hexdigest()}".encode()).hexdigest()
+
+
 def read(path: Path) -> str:
-    """The text of a file: UTF-8, UTF-16 or UTF-32 by its BOM, else Windows' Western code page.
+    """The text of a file in Unicode, or in an older encoding, which is guessed.
 
     A BOM disappears, and so do carriage returns.
 
@@ -70,12 +104,11 @@ def read(path: Path) -> str:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+            data = file.read(_MAX_TEXT_BYTES + 1)
     except OSError as error:
-        reason = error.strerror or error
-        raise DocumentError(f"It cannot be read ({reason}); mend its permissions.") from None
-    if len(data) > _MAX_BYTES:
-        limit = f"{_MAX_BYTES // 1_000_000} MB"
+        raise _unreadable(error) from None
+    if len(data) > _MAX_TEXT_BYTES:
+        limit = f"{_MAX_TEXT_BYTES // 1_000_000} MB"
         raise DocumentError(f"It is larger than {limit}; split it into smaller files.")
     text = _decode(data).replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
@@ -83,9 +116,13 @@ def read(path: Path) -> str:
     return text
 
 
+def _unreadable(error: OSError) -> DocumentError:
+    return DocumentError(f"It cannot be read ({error.strerror or error}); mend its permissions.")
+
+
 def _decode(data: bytes) -> str:
     marked = [encoding for bom, encoding in _BOMS if data.startswith(bom)]
-    for encoding in marked[:1] or ["utf-8", "cp1252"]:
+    for encoding in marked[:1] or ["utf-8", *_unmarked(data)]:
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError:
@@ -93,6 +130,23 @@ def _decode(data: bytes) -> str:
         if _is_text(text):
             return text
     raise DocumentError("It is not a text file; save it as UTF-8 text.")
+
+
+def _unmarked(data: bytes) -> list[str]:
+    """What text without a BOM may be where it is not UTF-8.
+
+    In Western text nearly every second byte of UTF-16 is zero. Windows' Western code page is told
+    apart from those of other alphabets by how rare the bytes beyond ASCII are in it.
+    """
+    half = len(data) // 2
+    if half and data[1::2].count(0) > 0.8 * half:
+        return ["utf-16-le"]
+    if half and data[::2].count(0) > 0.8 * half:
+        return ["utf-16-be"]
+    if len(data.translate(None, _ASCII)) > _FOREIGN_SHARE * len(data):
+        guess = charset_normalizer.from_bytes(data).best()
+        return [guess.encoding] if guess else []
+    return ["cp1252"]
 
 
 def _is_text(text: str) -> bool:

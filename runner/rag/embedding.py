@@ -1,19 +1,27 @@
 """Texts turned into vectors by an OpenAI-shaped ``/v1/embeddings``."""
 
+import os
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import aiohttp
 from annotated_types import Len
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
-from runner.config import EMBEDDING_DIMENSIONS
+from runner.config import EMBEDDING_DIMENSIONS, RAG
 from runner.errors import ProviderError
 
 _BATCH_TEXTS = 64
 _TIMEOUT_S = 60.0  # a full batch of long chunks takes two cores about 2 s, behind others' more
 _ANSWER_BYTES = 8_000_000
 _QUOTE_CHARS = 200
+
+
+class Embeds(Protocol):
+    """Whatever turns texts into vectors of 384 numbers, in their order."""
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]: ...
+    async def aclose(self) -> None: ...
 
 
 class _Embedding(BaseModel):
@@ -25,15 +33,33 @@ class _Answer(BaseModel):
     data: list[_Embedding]
 
 
+def embedder(rag: RAG) -> "Embedder":
+    """The client of the server that ``rag`` names; its key is read from the environment now."""
+    name = rag.embedding_api_key_env
+    key = os.environ.get(name, "") if name else ""
+    return Embedder(rag.embedding_url, rag.embedding_model, api_key=key, api_key_env=name)
+
+
+def document_embedder(rag: RAG) -> Embeds:
+    """What embeds documents: the server, or sentence-transformers in this process."""
+    if rag.embedder == "server":
+        return embedder(rag)
+    from runner.rag.local_embedding import LocalEmbedder
+
+    return LocalEmbedder(rag.embedding_model)
+
+
 class Embedder:
     """A client of the embedding server, for one event loop: one session, made when first used.
 
-    ``url`` ends in ``/v1``.
+    ``url`` ends in ``/v1``; ``api_key_env`` is the name of the variable that ``api_key`` is from.
     """
 
-    def __init__(self, url: str, model: str) -> None:
+    def __init__(self, url: str, model: str, *, api_key: str = "", api_key_env: str = "") -> None:
         self._url = f"{url}/embeddings"
         self._model = model
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._api_key_env = api_key_env
         self._http: aiohttp.ClientSession | None = None
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
@@ -65,7 +91,7 @@ class Embedder:
     async def _post(self, texts: Sequence[str]) -> bytes:
         if self._http is None:
             timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-            self._http = aiohttp.ClientSession(timeout=timeout)
+            self._http = aiohttp.ClientSession(timeout=timeout, headers=self._headers)
         body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
         try:
             async with self._http.post(self._url, json=body) as response:
@@ -81,23 +107,39 @@ class Embedder:
             body += part
             if len(body) > _ANSWER_BYTES:
                 raise self._error(f"its answer is longer than {_ANSWER_BYTES} bytes")
+        if response.status in {401, 403}:
+            raise self._error(f"status {response.status}, {self._key_advice()}")
         if not response.ok:
             quote = body[:_QUOTE_CHARS].decode(errors="replace")
             raise self._error(f"status {response.status}, {quote!r}")
         return bytes(body)
 
+    def _key_advice(self) -> str:
+        if not self._api_key_env:
+            return "it wants a key; name the variable that holds it in rag.embedding_api_key_env"
+        if not self._headers:
+            return f"{self._api_key_env} is not set; put its key there"
+        return f"it does not take the key in {self._api_key_env}; correct that variable"
+
     def _checked(self, vector: list[float]) -> list[float]:
-        if len(vector) != EMBEDDING_DIMENSIONS:
-            raise self._error(
-                f"{self._model} gives {len(vector)} numbers a text, the database holds "
-                f"{EMBEDDING_DIMENSIONS}; set rag.embedding_model to a model with as many, "
-                "such as all-MiniLM-L6-v2"
-            )
-        if not any(vector):
-            raise self._error("it answered a vector of zeros, which has no direction")
+        if trouble := unfit(vector, self._model):
+            raise self._error(trouble)
         return vector
 
     def _error(self, reason: str) -> ProviderError:
         return ProviderError(
             f"The embedding server at {self._url} (rag.embedding_url) does not serve: {reason}."
         )
+
+
+def unfit(vector: Sequence[float], model: str) -> str:
+    """Why the database cannot hold or search ``vector``; empty: it can."""
+    if len(vector) != EMBEDDING_DIMENSIONS:
+        return (
+            f"{model} gives {len(vector)} numbers a text, the database holds "
+            f"{EMBEDDING_DIMENSIONS}; set rag.embedding_model to a model with as many, "
+            "such as all-MiniLM-L6-v2"
+        )
+    if not any(vector):
+        return "it answered a vector of zeros, which has no direction"
+    return ""

@@ -1,11 +1,13 @@
-"""The chunks of the documents that are nearest to a question."""
+"""The chunks of the documents that answer a question best."""
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runner import sql
 from runner.config import RAG
@@ -14,15 +16,23 @@ from runner.rag.embedding import Embedder
 
 _CANDIDATES = 30  # answered 151 of 171 questions to the manual right, 12 did 148, 80 did 154
 _CACHED_QUESTIONS = 64
-_FRESH_S = 10.0  # after that a new document must be found
-_FIND = sql.queries("rag.sql")["nearest_chunks"]
+_EF_SEARCH = 100  # benchmarks/search.py: finds 995 of 1000 neighbours, 60 finds 989
+_COMMON = 50  # a word in more chunks than that says little about which one is meant
+_TELLING = 0.1  # the weight of one word that ten chunks hold: such a chunk is about the question
+_FUZZY = 300  # of a word's chunks so many are looked at, which tells the common ones
+_WORDS = 20  # of a question; each is a look-up
+_RRF = 60  # Cormack, Clarke and Büttcher 2009: a rank's weight is 1 / (60 + rank)
+_SQL = sql.queries("search.sql")
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A chunk that was found. ``similarity`` is the cosine with the question, -1 to 1.
+    """A chunk that was found.
 
-    ``heading`` stands above the chunk's beginning; ``in_code``: it begins inside fenced code.
+    ``similarity`` is the cosine with the question, -1 to 1; ``score`` is what hits are ordered
+    by: the similarity, or with ``rag.hybrid`` the sum of its reciprocal ranks. ``by_words``: it
+    holds rare words of the question. ``heading`` stands above the chunk's beginning, ``page`` is
+    the page where the format has such; ``in_code``: it begins inside fenced code.
     """
 
     filename: str
@@ -31,62 +41,146 @@ class Hit:
     content: str
     similarity: float
     in_code: bool = False
+    page: int | None = None
+    score: float = 0.0
+    by_words: bool = False
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A search's result, and of which state of the documents; no revision: of an unknown one."""
+
+    vector: str
+    revision: str | None
+    hits: list[Hit]
 
 
 class Search:
-    """Exact cosine search. The same question again, or at the same time, is searched once."""
+    """Cosine search, exact or by an index, with full text beside it where ``rag.hybrid`` says so.
 
-    def __init__(self, engine: AsyncEngine, embedder: Embedder, rag: RAG) -> None:
-        self._engine = engine
+    The same question again is answered from a small cache until a document changes; at the same
+    time, it is searched once. ``on_miss`` is called whenever `in_time` was not.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        embedder: Embedder,
+        rag: RAG,
+        on_miss: Callable[[], None] = lambda: None,
+    ) -> None:
+        # Without transactions: their two round trips are a third of a search's.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._embedder = embedder
         self._rag = rag
-        self._searches: OrderedDict[str, tuple[float, asyncio.Task[list[Hit]]]] = OrderedDict()
+        self._on_miss = on_miss
+        self._searches: OrderedDict[tuple[str, str], asyncio.Task[_Found]] = OrderedDict()
 
-    async def __call__(self, question: str) -> list[Hit]:
-        """The best ``rag.top_k`` chunks that reach ``rag.min_similarity``, best first.
+    async def __call__(self, question: str, filename: str = "") -> list[Hit]:
+        """The best ``rag.top_k`` chunks, best first, of documents whose name holds ``filename``.
+
+        Each reaches ``rag.min_similarity``, or holds rare words of the question.
 
         Raises:
             ProviderError: the question could not be embedded.
             DatabaseError: the database did not answer.
         """
-        found = await self.candidates(question)
-        near = [hit for hit in found if hit.similarity >= self._rag.min_similarity]
-        return near[: self._rag.top_k]
+        found = await self.candidates(question, filename)
+        least = self._rag.min_similarity
+        return [hit for hit in found if hit.by_words or hit.similarity >= least][: self._rag.top_k]
 
-    async def candidates(self, question: str) -> list[Hit]:
+    async def in_time(self, question: str) -> list[Hit]:
+        """The same, or nothing when it takes longer than ``rag.deadline_ms``."""
+        try:
+            async with asyncio.timeout(self._rag.deadline_ms / 1000):
+                return await self(question)
+        except TimeoutError:
+            self._on_miss()
+            return []
+
+    def ahead(self, transcript: str) -> None:
+        """Begin the search for what a caller seems to be asking; whoever asks later finds it."""
+        if transcript.strip():
+            self._search(transcript, "")
+
+    async def candidates(self, question: str, filename: str = "") -> list[Hit]:
         """More chunks than an LLM is given, however far off: for whoever looks into each of them.
 
         Raises:
             ProviderError, DatabaseError: as above.
         """
         # A caller who gives up leaves the search to finish: the next one may want it.
-        return list(await asyncio.shield(self._search(" ".join(question.split()))))
+        found = await asyncio.shield(self._search(question, filename))
+        return list(found.hits)
 
-    def _search(self, question: str) -> asyncio.Task[list[Hit]]:
-        now = asyncio.get_running_loop().time()
-        begun, task = self._searches.pop(question, (now, None))
-        if task is None or now - begun > _FRESH_S or _failed(task):
-            begun, task = now, asyncio.create_task(self._find(question))
-            task.add_done_callback(_failed)
-        self._searches[question] = begun, task
+    def _search(self, question: str, filename: str) -> asyncio.Task[_Found]:
+        key = (" ".join(question.split()), filename)
+        task = self._searches.pop(key, None)
+        if task is None or task.done():
+            task = asyncio.create_task(self._find(*key, _result(task)))
+            task.add_done_callback(_result)  # asyncio would report a failure as unseen
+        self._searches[key] = task
         if len(self._searches) > _CACHED_QUESTIONS:
             self._searches.popitem(last=False)
         return task
 
-    async def _find(self, question: str) -> list[Hit]:
-        [vector] = await self._embedder.embed([question])
-        count = max(_CANDIDATES, self._rag.top_k)
+    async def _find(self, question: str, filename: str, known: _Found | None) -> _Found:
+        vector = known.vector if known else str((await self._embedder.embed([question]))[0])
         try:
             async with self._engine.connect() as connection:
-                rows = await connection.exec_driver_sql(
-                    _FIND, {"question": str(vector), "count": count}
-                )
-                return [Hit(**row) for row in rows.mappings()]
+                state = await self._state(connection)
+                if known and state.revision and known.revision == state.revision:
+                    return known
+                values = {
+                    "question": vector,
+                    "filename": filename,
+                    "count": max(_CANDIDATES, self._rag.top_k),
+                }
+                hits = await self._hits(connection, state, values)
+                if self._rag.hybrid and state.has_words:
+                    values |= {"text": question, "words": _WORDS, "common": _COMMON}
+                    values["telling"] = _TELLING
+                    hits = fused(hits, await _rows(connection, "chunks_with_words", values))
         except SQLAlchemyError as error:
             reason = str(error).splitlines()[0]
             raise DatabaseError(f"The documents could not be searched: {reason}") from error
+        return _Found(vector, state.revision, hits)
+
+    async def _state(self, connection: AsyncConnection) -> Any:
+        values = {"ef_search": _EF_SEARCH, "fuzzy": _FUZZY}
+        return (await connection.exec_driver_sql(_SQL["search_state"], values)).one()
+
+    async def _hits(
+        self, connection: AsyncConnection, state: Any, values: dict[str, Any]
+    ) -> list[Hit]:
+        """By the index where it is the one that ``rag.index`` means; exactly where it is not."""
+        means = {"auto": "hnsw"}.get(self._rag.index, self._rag.index)
+        by_index = state.method == means and not values["filename"]
+        query = "nearest_chunks_by_index" if by_index else "nearest_chunks"
+        hits = await _rows(connection, query, values)
+        return [replace(hit, score=hit.similarity) for hit in hits]
 
 
-def _failed(task: asyncio.Task[list[Hit]]) -> bool:
-    """Whether it ended without hits. Asking also keeps asyncio from reporting it as unseen."""
-    return task.done() and (task.cancelled() or task.exception() is not None)
+def fused(near: Sequence[Hit], with_words: Sequence[Hit]) -> list[Hit]:
+    """Both lists as one by reciprocal rank fusion, no longer than the longer one."""
+    scores: dict[tuple[str, int], float] = {}
+    hits: dict[tuple[str, int], Hit] = {}
+    for found in (near, with_words):
+        for rank, hit in enumerate(found, 1):
+            key = (hit.filename, hit.chunk_index)
+            hits[key] = hit
+            scores[key] = scores.get(key, 0) + 1 / (_RRF + rank)
+    best = sorted(hits, key=lambda key: -scores[key])[: max(len(near), len(with_words))]
+    return [replace(hits[key], score=scores[key]) for key in best]
+
+
+async def _rows(connection: AsyncConnection, query: str, values: dict[str, Any]) -> list[Hit]:
+    rows = await connection.exec_driver_sql(_SQL[query], values)
+    return [Hit(**row) for row in rows.mappings()]
+
+
+def _result(task: asyncio.Task[_Found] | None) -> _Found | None:
+    """What a search ended with; None where it failed."""
+    if task is None or task.cancelled() or task.exception() is not None:
+        return None
+    return task.result()

@@ -91,7 +91,7 @@ class Runner:
 
 def start_runner(data_dir: Path, *more: str, wait: bool = True) -> Runner:
     """Starts a runner on ports of its own and waits for the page's address."""
-    page, livekit, tcp, udp, models = free_ports(5)
+    page, livekit, tcp, udp, models, operator = free_ports(6)
     overrides = [
         f"deployment.data_dir={data_dir}",
         f"web.port={page}",
@@ -99,6 +99,7 @@ def start_runner(data_dir: Path, *more: str, wait: bool = True) -> Runner:
         f"livekit.tcp_port={tcp}",
         f"livekit.udp_port={udp}",
         f"models.port={models}",
+        f"operator.port={operator}",
         "database.port=1",  # nobody is there, whatever runs on this machine
         *more,
     ]

@@ -213,9 +213,11 @@ async def talk(
     *overrides: str,
     agent: Agent | None = None,
     pace: float = _PACE,
+    hears: bool = False,
     beside: Talk | None = None,
 ) -> AsyncIterator[Talk]:
-    """A conversation; ``beside`` another, with whom it shares servers and switchboard."""
+    """A conversation; ``beside`` another, with whom it shares servers and switchboard. ``hears``:
+    the caller has a microphone."""
     async with AsyncExitStack() as stack:
         settings = beside.config if beside else composed(*overrides)
         http = await stack.enter_async_context(aiohttp.ClientSession())
@@ -230,13 +232,12 @@ async def talk(
         embedder = Embedder(settings.rag.embedding_url, settings.rag.embedding_model)
         session = agent_session(settings, switchboard, http, nothing, embedder.embed)
         ear, mic = Ear(pace), Mic()
-        session.input.audio, session.output.audio = mic, ear
+        session.input.audio, session.output.audio = mic if hears else None, ear
         talk = Talk(settings, simulator, switchboard, metrics, session, ear, mic)
         session.on("conversation_item_added", talk.note)
         persona = agent or VoiceAgent(
             instructions="Be brief.",
             search=None,
-            deadline_s=1,
             apology=settings.agent.apology,
         )
         await session.start(persona, record=False, session_host=False)

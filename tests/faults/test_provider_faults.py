@@ -4,7 +4,9 @@ Each is a real AgentSession over real sockets; what fails is simulated.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from livekit.agents import function_tool
 from runner.agent import VoiceAgent
 from runner.breaker import State
 from runner.config import Fault
+from runner.rag.embedding import Embedder
+from runner.rag.search import Search
 from tests.faults.talk import ANSWER, QUESTION, Talk, talk
 
 TOKENS_BEFORE = 6
@@ -134,7 +138,7 @@ class Librarian(VoiceAgent):
     """Has a tool that must not be used twice."""
 
     def __init__(self) -> None:
-        super().__init__(instructions="", search=None, deadline_s=1, apology="Sorry.")
+        super().__init__(instructions="", search=None, apology="Sorry.")
         self.booked: list[str] = []
 
     @function_tool
@@ -180,7 +184,7 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray[Any, Any]:
     ],
 )
 async def test_the_next_stt_hears_the_same_sound(fault: Fault, voice: np.ndarray[Any, Any]) -> None:
-    async with talk("stt_tts.stt.timeout_s=0.3") as call:
+    async with talk("stt_tts.stt.timeout_s=0.3", hears=True) as call:
         await call.fail("speaches_gpu", fault)
         await call.fail("speaches_cpu")
         call.mic.say(voice)
@@ -195,7 +199,7 @@ async def test_the_next_stt_hears_the_same_sound(fault: Fault, voice: np.ndarray
 
 
 async def test_12_nobody_is_asked_for_an_answer_to_nothing(voice: np.ndarray[Any, Any]) -> None:
-    async with talk() as call:
+    async with talk(hears=True) as call:
         for server in ("speaches_gpu", "speaches_cpu"):
             await call.fail(server, Fault("empty"))
         call.mic.say(voice)
@@ -203,12 +207,13 @@ async def test_12_nobody_is_asked_for_an_answer_to_nothing(voice: np.ndarray[Any
         await asyncio.sleep(0.5)  # an LLM would be asked by then
         assert call.requests("vllm") == []
         assert call.messages == []
+        assert [len(call.requests(name)) for name in ("speaches_gpu", "speaches_cpu")] == [1, 1]
 
 
 async def test_11_when_no_stt_answers_the_caller_is_asked_to_say_it_again(
     voice: np.ndarray[Any, Any],
 ) -> None:
-    async with talk() as call:
+    async with talk(hears=True) as call:
         for server in ("speaches_gpu", "speaches_cpu"):
             await call.fail(server, Fault("status", at=[1, 2, 3], status=500))
         call.mic.say(voice)
@@ -254,14 +259,20 @@ async def test_14_a_voice_that_stalls_is_followed_by_another_at_the_next_sentenc
 
 
 async def test_16_an_answer_does_not_wait_for_a_slow_search() -> None:
-    async def slow(_: str) -> list[Any]:
-        await asyncio.Event().wait()
-        return []
+    async with AsyncExitStack() as stack:
+        host = await stack.enter_async_context(talk())
+        await host.fail("openrouter", Fault("hang"))
+        embedder = Embedder(f"{host.simulator.url('openrouter')}/v1", "any")
+        stack.push_async_callback(embedder.aclose)
 
-    persona = VoiceAgent(instructions="", search=slow, deadline_s=0.05, apology="Sorry.")
-    async with talk(agent=persona) as call:
+        search = Search(None, embedder, host.config.rag, on_miss=host.switchboard.missed_search)
+        persona = VoiceAgent(instructions="", search=search.in_time, apology="Sorry.")
+        call = await stack.enter_async_context(talk(agent=persona, beside=host))
         assert await call.ask() == ANSWER
         assert "passages" not in call.messages[-1].extra
+        [entry] = host.simulator.states["openrouter"].journal.entries
+        assert entry.path == "/v1/embeddings"
+        assert "runner_searches_missed_total 1.0" in host.metrics.page().decode()
 
 
 async def test_30_an_interruption_frees_the_permit() -> None:
@@ -272,6 +283,32 @@ async def test_30_an_interruption_frees_the_permit() -> None:
         await handle
         await until(lambda: call.switchboard.in_flight == 0)
         assert call.simulator.states["vllm"].journal.in_flight == 0
+
+
+async def test_25_callers_on_20_permits_are_all_answered_and_5_wait_in_order() -> None:
+    def permits(state: str) -> int:
+        page = host.metrics.page().decode()
+        found = re.search(rf'runner_llm_permits{{state="{state}"}} (\d+)', page)
+        return int(found[1]) if found else -1
+
+    async with AsyncExitStack() as stack:
+        host = await stack.enter_async_context(talk("++simulate.servers.vllm.per_token_s=0.15"))
+        callers = [await stack.enter_async_context(talk(beside=host)) for _ in range(25)]
+        asking = [
+            asyncio.create_task(caller.ask(f"Caller {number} asks."))
+            for number, caller in enumerate(callers[:20])
+        ]
+        await until(lambda: permits("in_flight") == 20)
+        for number, caller in enumerate(callers[20:], start=20):
+            asking.append(asyncio.create_task(caller.ask(f"Caller {number} asks.")))
+            await until(lambda number=number: permits("waiting") == number - 19)
+        assert permits("in_flight") == 20
+        assert await asyncio.gather(*asking) == [ANSWER] * 25
+        assert (permits("in_flight"), permits("waiting")) == (0, 0)
+    journal = host.simulator.states["vllm"].journal
+    asked = [entry.asked[-1] for entry in journal.entries]
+    assert journal.peak == 20
+    assert asked[20:] == [f"user: Caller {number} asks." for number in range(20, 25)]
 
 
 async def test_a_silent_llm_is_hedged_where_that_is_wanted() -> None:

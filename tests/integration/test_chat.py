@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 from livekit.agents import function_tool, llm
 from omegaconf import OmegaConf
 
-from runner import config, probes
+from runner import checkups, config
 from runner.candidates import LLMCandidate
 from runner.config import OpenAILLM, Routing
 from runner.providers.chat import ChatAnswers
@@ -357,20 +357,20 @@ async def test_the_end_at_max_tokens_is_logged_once(server, http, settings_of, c
 async def test_a_probe_costs_one_token_and_no_word_of_a_caller(server, http, settings_of) -> None:
     server.answer = refusal(200, '{"choices":[{"message":{"content":""}}]}')
     candidate = LLMCandidate(settings_of, stand_in=False)
-    await probes.revive_llm(candidate, http)
+    await checkups.revive_llm(candidate, http)
     assert server.bodies == [
         {"model": "llama", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
     ]
     server.answer = refusal(503)
     with pytest.raises(Failure, match="HTTP 503"):
-        await probes.revive_llm(candidate, http)
+        await checkups.revive_llm(candidate, http)
 
 
 async def test_a_probe_of_a_silent_server_ends_at_the_deadline(server, http, settings_of) -> None:
     server.answer = stream(then=wait_for_ever)
     candidate = LLMCandidate(replace(settings_of, first_token_s=0.05), stand_in=False)
     with pytest.raises(Failure, match="no answer within") as failure:
-        await probes.revive_llm(candidate, http)
+        await checkups.revive_llm(candidate, http)
     assert failure.value.reason is Reason.SILENT
 
 

@@ -40,7 +40,7 @@ SPECIFIED = {
     "created_at updated_at",
     "agent_sessions": "id session_id room_id participant_id llm_provider status context "
     "message_count created_at last_activity ended_at",
-    "conversation_messages": "id session_id role content metadata created_at",
+    "conversation_messages": "id session_id role content metadata created_at message_id",
     "rag_documents": "id filename content chunk_index total_chunks embedding file_hash metadata "
     "created_at updated_at",
     "system_config": "key value description created_at updated_at",
@@ -335,6 +335,26 @@ async def test_something_else_at_the_port_is_not_taken_for_postgres(database: Da
         sentence = await db.probe(replace(database, host="127.0.0.1", port=port), None)
     assert sentence
     assert sentence.startswith(f"What answers at 127.0.0.1:{port} is not PostgreSQL. ")
+
+
+async def test_a_database_of_an_older_runner_is_brought_up_to_date(
+    database: Database, postgres_socket: str, superuser: psycopg.Connection, agent: Agent
+) -> None:
+    superuser.execute("COMMENT ON TABLE agent_sessions IS NULL")
+    superuser.execute("ALTER TABLE conversation_messages DROP COLUMN message_id")
+    assert "lacks the column message_id" in str(await db.probe(database, postgres_socket))
+    await db.prepare(database, postgres_socket, agent)
+    assert await db.probe(database, postgres_socket) is None
+    query = "SELECT obj_description('agent_sessions'::regclass, 'pg_class')"
+    assert rows(superuser, query) == [("runner schema 2",)]
+
+
+async def test_a_database_of_a_newer_runner_is_refused(
+    database: Database, postgres_socket: str, superuser: psycopg.Connection, agent: Agent
+) -> None:
+    superuser.execute("COMMENT ON TABLE agent_sessions IS 'runner schema 3'")
+    with pytest.raises(DatabaseError, match=r"newer runner \(schema 3, this one knows 2\)"):
+        await db.prepare(database, postgres_socket, agent)
 
 
 async def test_a_server_that_is_too_old_is_told_by_its_version(

@@ -21,6 +21,7 @@ from livekit.agents import (
 from livekit.agents.voice import io
 
 from runner.config import Fault, GoogleRealtimeLLM, SimulatedServer, ToolAnswer
+from runner.outbox import Entry
 from runner.providers.failure import Reason
 from runner.providers.google_live import failure_of, live_model
 from runner.rag.search import Hit
@@ -204,13 +205,14 @@ def hit(content: str) -> Hit:
 
 
 class Rows:
-    """A store that keeps what is written."""
+    """An outbox that keeps what it is given."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, str, dict[str, Any]]] = []
 
-    async def add_message(self, _: object, role: str, text: str, metadata: dict[str, Any]) -> None:
-        self.rows.append((role, text, metadata))
+    def put(self, entry: Entry) -> None:
+        values = entry.values
+        self.rows.append((values["role"], values["content"], values["metadata"]))
 
 
 async def test_the_documents_are_searched_by_tool_and_stored_as_sources(lives: Any) -> None:

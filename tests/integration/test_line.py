@@ -101,6 +101,7 @@ async def test_what_one_call_learns_all_calls_know(
     await until(lambda: other.state(VLLM) is State.OPEN)
     late = await connect(path)
     await until(lambda: late.state(VLLM) is State.OPEN)
+    other.missed_search()
     other.report(Outcome(VLLM, instead_of=(("ollama", Reason.CUT),)))
     await until(lambda: one.state(VLLM) is State.CLOSED)
     await asyncio.gather(one.aclose(), other.aclose(), late.aclose())

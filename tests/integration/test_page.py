@@ -47,6 +47,7 @@ TURN = {
         }
     ],
     "served_by": {"stt": "embedded", "llm": "retrieval", "tts": "embedded"},
+    "services": {"llm": {"failovers": [{"provider": "vllm", "reason": "cut"}]}},
     "stages_s": {"end_of_turn": 0.4, "stt": 0.1, "llm_ttft": 0.02, "tts_ttfb": 0.1, "e2e": 0.71},
 }
 
@@ -292,7 +293,9 @@ async def test_both_sides_are_shown_as_text_with_the_source_of_an_answer(opened,
             await expect(lines).to_contain_text(["How do I <u>switch</u>?", ANSWER])
             await expect(lines.nth(0)).to_have_attribute("data-role", "user")
             await expect(lines.nth(1)).to_have_attribute("data-role", "assistant")
-            await expect(lines.nth(1)).to_contain_text("answered by retrieval in 0.7 s")
+            await expect(lines.nth(1)).to_contain_text(
+                "answered by retrieval in 0.7 s, after vllm (cut)"
+            )
             await page.part("sources").locator("summary").click()
             await expect(page.part("sources")).to_contain_text(TURN["sources"][0]["quote"])
         await page.part("hangup").click()

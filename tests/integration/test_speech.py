@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 from livekit import rtc
 
-from runner import probes
+from runner import checkups
 from runner.candidates import SpeechCandidate
 from runner.config import STT, TTS, Models, Speech
 from runner.models.service import service
@@ -219,18 +219,18 @@ async def test_what_was_heard_is_handed_on(server: Server) -> None:
 
 async def test_a_probe_of_the_ears_needs_no_words(server: Server) -> None:
     server.answer = whole('{"text":""}')
-    await probes.revive_stt(server.candidate, server.http)
+    await checkups.revive_stt(server.candidate, server.http)
     server.answer = whole("", 500)
     with pytest.raises(Failure, match="HTTP 500"):
-        await probes.revive_stt(server.candidate, server.http)
+        await checkups.revive_stt(server.candidate, server.http)
 
 
 async def test_a_probe_of_a_voice_needs_its_audio(server: Server) -> None:
     server.answer = audio(TONE, then=lambda _: asyncio.Event().wait())
-    await probes.revive_tts(server.candidate, server.http)
+    await checkups.revive_tts(server.candidate, server.http)
     server.answer = audio()
     with pytest.raises(Failure, match="no audio"):
-        await probes.revive_tts(server.candidate, server.http)
+        await checkups.revive_tts(server.candidate, server.http)
 
 
 # Our own model server.

@@ -36,6 +36,13 @@ async def opened(store: Store, room: str = "room") -> uuid.UUID:
     return session_id
 
 
+async def say(
+    store: Store, session_id: uuid.UUID, role: str, text: str, metadata: dict[str, object]
+) -> None:
+    """Stores a new message."""
+    await store.add_message(session_id, uuid.uuid4(), role=role, content=text, metadata=metadata)
+
+
 def session_row(superuser: psycopg.Connection, session_id: uuid.UUID, columns: str) -> object:
     query = f"SELECT {columns} FROM agent_sessions WHERE session_id = %s"
     return superuser.execute(query.encode(), [session_id]).fetchone()
@@ -117,7 +124,7 @@ async def test_a_seed_fills_a_table_that_has_no_active_persona(
     store: Store, superuser: psycopg.Connection
 ) -> None:
     superuser.execute("DELETE FROM agent_instructions")
-    await store.seed(Agent("pirate", "You are a pirate.", "", "es"))
+    await store.seed(Agent("pirate", "You are a pirate.", "", "Sorry.", "Again?", "es"))
     found = await store.instructions("es")
     assert found
     assert (found.name, found.greeting, found.language) == ("pirate", "", "es")
@@ -148,7 +155,7 @@ async def test_messages_come_back_in_order_and_count_as_activity(
 ) -> None:
     session_id = await opened(store)
     for number in range(5):
-        await store.add_message(session_id, "user", f"message {number}", {"number": number})
+        await say(store, session_id, "user", f"message {number}", {"number": number})
     history = await store.history(session_id)
     assert [message.content for message in history] == [f"message {n}" for n in range(5)]
     assert [message.meta for message in history] == [{"number": n} for n in range(5)]
@@ -162,16 +169,14 @@ async def test_messages_come_back_in_order_and_count_as_activity(
 @pytest.mark.parametrize("said", HOSTILE)
 async def test_what_is_said_is_stored_to_the_letter(store: Store, said: str) -> None:
     session_id = await opened(store, room=said)
-    await store.add_message(session_id, "user", said, {said: said})
+    await say(store, session_id, "user", said, {said: said})
     [message] = await store.history(session_id)
     assert (message.content, message.meta) == (said, {said: said})
 
 
 async def test_what_postgres_cannot_hold_does_not_lose_the_message(store: Store) -> None:
     session_id = await opened(store, room="room\0")
-    await store.add_message(
-        session_id, "user", "a\0b\ud800c", {"a\0": "\udfff", "e2e_s": float("nan")}
-    )
+    await say(store, session_id, "user", "a\0b\ud800c", {"a\0": "\udfff", "e2e_s": float("nan")})
     [message] = await store.history(session_id)
     assert message.content == "a\ufffdb\ufffdc"
     assert message.meta == {"a\ufffd": "\ufffd", "e2e_s": None}
@@ -190,7 +195,7 @@ async def test_numbers_in_metadata_stay_what_they_are(
         "nothing": None,
         "sources": [{"chunk": 7}],
     }
-    await store.add_message(session_id, "assistant", "Yes.", metadata)
+    await say(store, session_id, "assistant", "Yes.", metadata)
     [message] = await store.history(session_id)
     assert message.meta == metadata
     query = "SELECT jsonb_typeof(metadata->'tokens') FROM conversation_messages"
@@ -202,7 +207,7 @@ async def test_a_message_of_an_unknown_session_is_refused(
 ) -> None:
     stranger = uuid.uuid4()
     with pytest.raises(DatabaseError, match=f"The session {stranger} is not in agent_sessions"):
-        await store.add_message(stranger, "user", "Hello?", {})
+        await say(store, stranger, "user", "Hello?", {})
     assert superuser.execute("SELECT count(*) FROM conversation_messages").fetchone() == (0,)
 
 
@@ -210,7 +215,7 @@ async def test_callers_at_once_do_not_mix(store: Store, superuser: psycopg.Conne
     async def call(number: int) -> list[str]:
         session_id = await opened(store, f"room {number}")
         for turn in range(4):
-            await store.add_message(session_id, "user", f"{number}.{turn}", {})
+            await say(store, session_id, "user", f"{number}.{turn}", {})
         return [message.content for message in await store.history(session_id)]
 
     heard = await asyncio.gather(*(call(number) for number in range(25)))
@@ -232,7 +237,7 @@ async def test_names_that_are_longer_than_the_columns_are_cut(
 
 async def test_messages_go_with_their_session(store: Store, superuser: psycopg.Connection) -> None:
     session_id = await opened(store)
-    await store.add_message(session_id, "user", "Hello", {})
+    await say(store, session_id, "user", "Hello", {})
     superuser.execute("DELETE FROM agent_sessions")
     assert await store.history(session_id) == []
 
@@ -258,7 +263,7 @@ async def test_only_sessions_without_a_message_for_so_long_are_ended(
     silent, talking, over = [await opened(store, room) for room in ("silent", "talking", "over")]
     await store.end_session(over)
     superuser.execute("UPDATE agent_sessions SET last_activity = NOW() - INTERVAL '31 minutes'")
-    await store.add_message(talking, "user", "Still here", {})
+    await say(store, talking, "user", "Still here", {})
     assert await store.end_idle(32) == []
     assert await store.end_idle(30) == ["silent"]
     assert await store.end_idle(30) == []
@@ -282,9 +287,45 @@ async def test_a_late_message_is_stored_and_does_not_revive_its_session(
 ) -> None:
     session_id = await opened(store)
     await store.end_session(session_id)
-    await store.add_message(session_id, "assistant", "Goodbye", {})
+    await say(store, session_id, "assistant", "Goodbye", {})
     assert [message.content for message in await store.history(session_id)] == ["Goodbye"]
     assert session_row(superuser, session_id, "status") == ("ended",)
+
+
+async def test_a_message_that_is_written_twice_is_stored_and_counted_once(
+    store: Store, superuser: psycopg.Connection
+) -> None:
+    session_id, message_id = await opened(store), uuid.uuid4()
+    for _ in range(2):
+        await store.add_message(session_id, message_id, role="user", content="Hello", metadata={})
+    assert len(await store.history(session_id)) == 1
+    assert session_row(superuser, session_id, "message_count") == (1,)
+
+
+async def test_a_session_that_is_opened_twice_is_one(
+    store: Store, superuser: psycopg.Connection
+) -> None:
+    session_id = uuid.uuid4()
+    for room in ("first", "second"):
+        await store.open_session(
+            session_id, room_id=room, participant_id="p", llm_provider="vllm", context={}
+        )
+    assert session_row(superuser, session_id, "room_id") == ("first",)
+
+
+async def test_a_message_that_comes_late_has_the_time_at_which_it_was_said(
+    store: Store, superuser: psycopg.Connection
+) -> None:
+    session_id = await opened(store)
+    await store.add_message(
+        session_id, uuid.uuid4(), role="user", content="Hi", metadata={}, age_s=3600
+    )
+    age = "extract(epoch FROM now()::timestamp - created_at)::integer / 60"
+    row = superuser.execute(f"SELECT {age} FROM conversation_messages".encode()).fetchone()
+    assert row == (60,)
+    assert session_row(superuser, session_id, "last_activity > now() - interval '1 minute'") == (
+        True,
+    )
 
 
 # Trouble.
@@ -295,7 +336,7 @@ async def test_a_database_that_is_away_is_told_in_a_sentence_without_what_was_sa
 ) -> None:
     away = open_engine(replace(database, port=1), None, pool_size=1, application_name="test")
     with pytest.raises(DatabaseError) as caught:
-        await Store(away).add_message(uuid.uuid4(), "user", "my card number", {})
+        await say(Store(away), uuid.uuid4(), "user", "my card number", {})
     sentence = str(caught.value)
     assert sentence.startswith("PostgreSQL at localhost did not serve: ")
     assert "\n" not in sentence
@@ -310,5 +351,5 @@ async def test_a_store_outlives_the_connections_that_the_server_cut(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
         "WHERE application_name = 'test'"
     )
-    await store.add_message(session_id, "user", "Hello again", {})
+    await say(store, session_id, "user", "Hello again", {})
     assert len(await store.history(session_id)) == 1

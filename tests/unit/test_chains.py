@@ -177,7 +177,7 @@ async def test_the_next_stt_gets_the_same_audio(policy: Failover) -> None:
     assert event.alternatives[0].text == "heard"
     first, second = (member.provider for member in chain.chain.members)
     assert first.heard == second.heard == [SECOND_OF_SILENCE]
-    assert chain.service.metadata()["provider"] == "b"
+    assert chain.record.metadata()["provider"] == "b"
 
 
 async def test_an_empty_transcript_is_asked_of_the_next_and_is_no_failure(

@@ -61,3 +61,14 @@ def test_a_chunk_knows_that_it_begins_inside_code() -> None:
 
 def test_an_endless_heading_is_not_repeated_with_every_chunk() -> None:
     assert all(len(piece.heading or "") <= 200 for piece in chunks("# " + "x" * 10_000, 1000, 200))
+
+
+def test_a_chunk_knows_on_which_pages_it_begins_and_ends() -> None:
+    pages = [(0, 1), (60, 2), (200, 7)]
+    found = [(piece.page, piece.last_page) for piece in chunks("x" * 250, 50, 0, pages=pages)]
+    assert found == [(1, 1), (1, 2), (2, 2), (2, 2), (7, 7)]
+
+
+def test_a_comment_is_no_heading_where_the_text_is_not_markdown() -> None:
+    [piece] = chunks("# a comment\nx = 1\n", 50, 0, markdown=False)
+    assert (piece.heading, piece.in_code, piece.page) == (None, False, None)

@@ -25,7 +25,8 @@ WHOLE = State(
     may_create_vector=False,
     may_create_tables=False,
     missing_tables=[],
-    missing_indexes=[],
+    has_message_id=True,
+    version=2,
 )
 TWO_TABLES = ["rag_documents", "system_config"]
 

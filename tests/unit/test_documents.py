@@ -7,6 +7,8 @@ import pytest
 
 from runner.rag.documents import DocumentError, document_name, documents, read
 
+RUSSIAN = "Насос был установлен в прошлом году, и он работает без остановки."  # noqa: RUF001
+
 
 def _write(folder: Path, *names: str) -> None:
     for name in names:
@@ -25,8 +27,14 @@ def test_text_and_markdown_are_found_in_folders_below_in_a_stable_order(tmp_path
 
 
 def test_other_formats_and_hidden_files_are_left_out(tmp_path: Path) -> None:
-    _write(tmp_path, "a.pdf", "b.md~", "c", ".d.md", ".git/e.md", "sub/.cache/f.txt")
+    _write(tmp_path, "a.exe", "b.md~", "c", ".d.md", ".git/e.md", "sub/.cache/f.txt")
     assert _names(tmp_path) == []
+
+
+def test_patterns_leave_files_and_folders_out_as_in_a_gitignore(tmp_path: Path) -> None:
+    _write(tmp_path, "a.md", "b.log", "keep.log", "drafts/c.md", "sub/drafts/d.md", "sub/e.md")
+    found = documents(tmp_path, ["/drafts/", "*.log", "!keep.log", "sub/**/d.md"])
+    assert [path.name for path in found] == ["a.md", "keep.log", "e.md"]
 
 
 def test_a_folder_called_like_a_document_is_none(tmp_path: Path) -> None:
@@ -72,6 +80,14 @@ def test_a_pipe_is_no_document(tmp_path: Path) -> None:
         (b"\xfe\xff" + "big end".encode("utf-16-be"), "big end"),
         ("thirty-two bits".encode("utf-32"), "thirty-two bits"),
         (b"caf\xe9 costs 5 \x80", "café costs 5 €"),
+        ("bare: no BOM".encode("utf-16-le"), "bare: no BOM"),
+        ("bare: no BOM".encode("utf-16-be"), "bare: no BOM"),
+        (RUSSIAN.encode("cp1251"), RUSSIAN),
+        (RUSSIAN.encode("koi8-r"), RUSSIAN),
+        (
+            "ボイラーは四十リットルの水を入れます。圧力は三バールです。".encode("shift_jis"),
+            "ボイラーは四十リットルの水を入れます。圧力は三バールです。",
+        ),
         (b"one\r\ntwo\rthree\n", "one\ntwo\nthree\n"),
     ],
 )

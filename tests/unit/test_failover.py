@@ -9,8 +9,9 @@ import pytest
 
 from runner.breaker import State
 from runner.config import Config, Failover
-from runner.failover import Chain, Exhausted, Member, Service, together
+from runner.failover import Chain, Member
 from runner.providers.failure import Failure, Reason
+from runner.record import Exhausted, Record, together
 from runner.switchboard import Key, Outcome
 
 FOREVER_S = 60.0
@@ -74,7 +75,7 @@ class Talk:
             for name, provider in zip(names, providers, strict=True)
         ]
         self.chain = Chain("LLM", members, self.desk, policy)
-        self.service = Service()
+        self.record = Record()
         self.words: list[str] = []
 
     async def hear(self, *, resumes: bool = False) -> str:
@@ -84,7 +85,7 @@ class Talk:
             self.words.append(word)
             return True
 
-        await self.chain.serve(Scripted.answer, deliver, service=self.service, resumes=resumes)
+        await self.chain.serve(Scripted.answer, deliver, record=self.record, resumes=resumes)
         return " ".join(self.words)
 
     @property
@@ -106,14 +107,14 @@ async def test_the_first_serves_and_nobody_else_is_asked(policy: Failover) -> No
     talk = Talk(policy, Scripted(["hello", "you"]), Scripted(["never"]))
     assert await talk.hear() == "hello you"
     assert talk.asked == [1, 0]
-    assert talk.service.metadata()["provider"] == "a"
+    assert talk.record.metadata()["provider"] == "a"
     assert talk.desk.outcomes == [Outcome(("LLM", "a"))]
 
 
 async def test_the_next_serves_when_one_fails_and_both_are_on_record(policy: Failover) -> None:
     talk = Talk(policy, Scripted([REFUSED]), Scripted(["second"]))
     assert await talk.hear() == "second"
-    assert talk.service.metadata() == {
+    assert talk.record.metadata() == {
         "provider": "b",
         "model": "model-b",
         "attempts": 2,
@@ -130,7 +131,7 @@ async def test_a_keep_alive_is_no_output(policy: Failover) -> None:
     keepalive: list[Step] = [":", 0.01] * 1000
     talk = Talk(policy, Scripted(keepalive), Scripted(["second"]), first_s=0.05)
     assert await talk.hear() == "second"
-    assert talk.service.failed[0].reason is Reason.SILENT
+    assert talk.record.failed[0].reason is Reason.SILENT
 
 
 async def test_a_gap_within_the_stall_is_waited_for(policy: Failover) -> None:
@@ -160,10 +161,28 @@ async def test_a_wrong_key_is_never_tried_again(policy: Failover) -> None:
     assert talk.asked == [1, 2]
 
 
+HEARD_NOTHING = Failure(Reason.EMPTY, "it heard nothing")
+
+
+async def test_what_everyone_finds_empty_is_asked_once_of_each_and_shames_nobody(
+    policy: Failover,
+) -> None:
+    talk = Talk(
+        replace(policy, backoff_s=FOREVER_S),
+        Scripted([HEARD_NOTHING], ["heard"]),
+        Scripted([HEARD_NOTHING]),
+    )
+    with pytest.raises(Exhausted):
+        await talk.hear()
+    talk.record = Record()
+    assert await talk.hear() == "heard"
+    assert talk.asked == [2, 1]
+
+
 async def test_what_was_begun_is_gone_on_with_by_the_next(policy: Failover) -> None:
     talk = Talk(policy, Scripted(["half", DIED]), Scripted(["rest"]))
     assert await talk.hear(resumes=True) == "half rest"
-    assert talk.service.speaker == "b"
+    assert talk.record.speaker == "b"
 
 
 async def test_what_was_begun_is_left_where_it_cannot_be_gone_on_with(policy: Failover) -> None:
@@ -186,7 +205,7 @@ async def test_one_that_died_while_it_spoke_is_asked_once_more_when_nobody_else_
 
 async def test_nothing_is_asked_after_an_answer_that_is_complete(policy: Failover) -> None:
     talk = Talk(policy, Scripted(["tool call", DIED]), Scripted(["never"]))
-    talk.service.complete = True
+    talk.record.complete = True
     assert await talk.hear(resumes=True) == "tool call"
     assert talk.asked == [1, 0]
 
@@ -215,7 +234,7 @@ async def test_a_pause_that_was_asked_for_is_kept_even_when_nobody_else_is_there
 async def test_one_that_failed_a_moment_ago_is_asked_after_the_others(policy: Failover) -> None:
     talk = Talk(policy, Scripted([REFUSED], ["never"]), Scripted(["second"]))
     await talk.hear()
-    talk.service = Service()
+    talk.record = Record()
     await talk.hear()
     assert talk.asked == [1, 2]
 
@@ -259,18 +278,28 @@ async def test_an_interruption_ends_the_request_at_once(policy: Failover) -> Non
     await asyncio.wait({hearing})
     assert hearing.cancelled()
     assert talk.providers[0].open == 0
+    assert talk.desk.outcomes == []
+
+
+async def test_one_that_was_interrupted_has_served(policy: Failover) -> None:
+    talk = Talk(policy, Scripted(["begun", None]))
+    hearing = asyncio.create_task(talk.hear())
+    await until(lambda: talk.words == ["begun"])
+    hearing.cancel()
+    await asyncio.wait({hearing})
+    assert talk.desk.outcomes == [Outcome(("LLM", "a"))]
 
 
 async def test_a_provider_with_a_bug_is_a_provider_that_fails(policy: Failover) -> None:
     talk = Talk(policy, Scripted([ZeroDivisionError()]), Scripted(["second"]))
     assert await talk.hear() == "second"
-    assert talk.service.failed[0].reason is Reason.BROKEN
+    assert talk.record.failed[0].reason is Reason.BROKEN
 
 
 async def test_an_answer_without_an_output_is_empty(policy: Failover) -> None:
     talk = Talk(policy, Scripted([]), Scripted(["second"]))
     assert await talk.hear() == "second"
-    assert talk.service.failed[0].reason is Reason.EMPTY
+    assert talk.record.failed[0].reason is Reason.EMPTY
 
 
 async def test_the_sentences_of_an_answer_make_one_record(policy: Failover) -> None:
@@ -278,7 +307,7 @@ async def test_the_sentences_of_an_answer_make_one_record(policy: Failover) -> N
     await first.hear()
     second = Talk(policy, Scripted(["two"]))
     await second.hear()
-    whole = together([first.service, second.service]).metadata()
+    whole = together([first.record, second.record]).metadata()
     assert (whole["provider"], whole["attempts"]) == ("a", 3)
     assert whole["failovers"] == [{"provider": "a", "reason": "unreachable"}]
 

@@ -1,12 +1,12 @@
 """What is kept of a turn: rows and lines, in order, with their sources."""
 
 import json
-from uuid import UUID
 
 from livekit.agents import ConversationItemAddedEvent, llm
 
-from runner.failover import Attempt, Service
+from runner.outbox import Entry
 from runner.rag.search import Hit
+from runner.record import Attempt, Record
 from runner.sessions import Recorder, UserSession, source
 
 PASSAGE = "Much comes before. The tea is kept in the blue cupboard. Much comes after."
@@ -27,24 +27,20 @@ def test_a_source_is_quoted_from_its_beginning_where_the_answer_is_in_other_word
 
 
 class Shelf:
-    """A store that keeps what it is given; ``broken``: it cannot."""
+    """An outbox that keeps what it is given."""
 
-    def __init__(self, *, broken: bool = False) -> None:
+    def __init__(self) -> None:
         self.rows: list[tuple[str, str, dict[str, object]]] = []
-        self.broken = broken
 
-    async def add_message(
-        self, session_id: UUID, role: str, content: str, metadata: dict[str, object]
-    ) -> None:
-        if self.broken:
-            raise OSError("the database is away")
-        self.rows.append((role, content, metadata))
+    def put(self, entry: Entry) -> None:
+        values = entry.values
+        self.rows.append((values["role"], values["content"], values["metadata"]))
 
 
 def said(role: str, text: str, **metrics: float) -> ConversationItemAddedEvent:
     message = llm.ChatMessage(role=role, content=[text], metrics=metrics)
     if role == "assistant":
-        message.extra = {"passages": [hit()], "service": Service(speaker="vllm").metadata()}
+        message.extra = {"passages": [hit()], "service": Record(speaker="vllm").metadata()}
     return ConversationItemAddedEvent(item=message)
 
 
@@ -55,7 +51,7 @@ async def conversation(shelf: Shelf) -> list[dict[str, object]]:
     async def publish(line: str) -> None:
         lines.append(json.loads(line))
 
-    heard = Service([Attempt("speaches", "whisper", 0.1, None)], speaker="speaches")
+    heard = Record([Attempt("speaches", "whisper", 0.1, None)], speaker="speaches")
     recorder = Recorder(
         UserSession("room", "caller", "vllm"), shelf, lambda: {"stt": heard}, publish
     )
@@ -79,6 +75,19 @@ async def test_every_message_is_stored_in_order_with_its_timings_and_who_served(
     assert metadata["sources"][0]["filename"] == "tea.md"
 
 
-async def test_the_page_is_told_even_when_the_database_is_away() -> None:
-    lines = await conversation(Shelf(broken=True))
+async def test_the_page_is_told() -> None:
+    lines = await conversation(Shelf())
     assert [line["role"] for line in lines] == ["user", "assistant"]
+
+
+async def test_a_page_that_is_gone_costs_no_message() -> None:
+    shelf = Shelf()
+
+    async def publish(_: str) -> None:
+        raise OSError("the room is closed")
+
+    recorder = Recorder(UserSession("room", "caller", "vllm"), shelf, dict, publish)
+    recorder.on_item(said("user", "one"))
+    recorder.on_item(said("user", "two"))
+    await recorder.aclose()
+    assert [text for _, text, _ in shelf.rows] == ["one", "two"]

@@ -12,7 +12,13 @@ export interface Turn {
   text: string;
   sources: Source[];
   served_by: { stt: string | null; llm: string | null; tts: string | null };
+  services?: Record<string, Service>;
   stages_s: Record<string, number | null>;
+}
+
+/** Who was asked to hear, to think or to speak: those who failed, and why, in their order. */
+export interface Service {
+  failovers: { provider: string; reason: string }[];
 }
 
 /** The answer in a text stream, or null while it is still arriving or holds none. */
@@ -26,11 +32,15 @@ export function parseAnswer(json: string): Turn | null {
   }
 }
 
-/** "answered by retrieval in 0.7 s", as far as it is known. */
-export function service({ served_by, stages_s }: Turn): string {
+/** "answered by ollama in 0.7 s, after vllm (cut)", as far as it is known. */
+export function service({ served_by, services, stages_s }: Turn): string {
   const by = served_by.llm ? ` by ${served_by.llm}` : "";
   const time = stages_s.e2e == null ? "" : ` in ${stages_s.e2e.toFixed(1)} s`;
-  return by || time ? `answered${by}${time}` : "";
+  const failed = (services?.llm?.failovers ?? []).map(
+    ({ provider, reason }) => `${provider} (${reason})`,
+  );
+  const after = failed.length > 0 ? `, after ${failed.join(", ")}` : "";
+  return by || time ? `answered${by}${time}${after}` : "";
 }
 
 /** "stt 0.15 s · llm_ttft 0.02 s": how the time of an answer was spent. */
