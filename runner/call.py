@@ -37,6 +37,7 @@ class Ear:
     turns: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
     state: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def set_state(self, state: str) -> None:
         self.state = state
@@ -115,22 +116,36 @@ async def main(config: Config) -> int:
             "with the same simulate=…, then call it."
         )
     utterances = [(Path(name), read_wav(Path(name), RATE_HZ)) for name in task.audio]
-    out = Path(task.out) if task.out else None
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
+    if task.out:
+        Path(task.out).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  before the call
     async with AsyncExitStack() as exits:
         ear, mouth = await _join(task, exits)
-        joined_at = time.monotonic()
-        await _in_time(ear.wait_for(_QUIET), task, "No agent came to the room")
-        await ear.quiet_turns(_GREETING_S)
-        if out:
-            write_wav(out / "greeting.wav", ear.audio_after(joined_at), RATE_HZ)
-        for number, (path, samples) in enumerate(utterances, start=1):
-            shown, heard = await _turn(task, ear, mouth, samples)
-            print(json.dumps({"turn": number, "audio": path.name, **shown}), flush=True)
-            if out:
-                write_wav(out / f"turn-{number}.wav", heard, RATE_HZ)
+        talking = asyncio.create_task(_talk(task, ear, mouth, utterances))
+        exits.callback(talking.cancel)
+        ended = asyncio.create_task(ear.ended.wait())
+        await asyncio.wait({talking, ended}, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not talking.done():
+            raise CallError("The call was ended from the other side. The runner's log says why.")
+        talking.result()
     return 0
+
+
+async def _talk(
+    task: CallTask, ear: Ear, mouth: Mouth, utterances: list[tuple[Path, Samples]]
+) -> None:
+    """The greeting, and a turn for each utterance."""
+    out = Path(task.out) if task.out else None
+    joined_at = time.monotonic()
+    await _in_time(ear.wait_for(_QUIET), task, "No agent came to the room")
+    await ear.quiet_turns(_GREETING_S)
+    if out:
+        write_wav(out / "greeting.wav", ear.audio_after(joined_at), RATE_HZ)
+    for number, (path, samples) in enumerate(utterances, start=1):
+        shown, heard = await _turn(task, ear, mouth, samples)
+        print(json.dumps({"turn": number, "audio": path.name, **shown}), flush=True)
+        if out:
+            write_wav(out / f"turn-{number}.wav", heard, RATE_HZ)
 
 
 async def _turn(
@@ -191,6 +206,7 @@ async def _join(task: CallTask, exits: AsyncExitStack) -> tuple[Ear, Mouth]:
     room.on("track_subscribed", on_track)
     room.on("participant_connected", on_participant)
     room.on("participant_attributes_changed", on_attributes)
+    room.on("disconnected", lambda _: ear.ended.set())
     room.register_text_stream_handler(TURN_TOPIC, on_turn)
     room.register_text_stream_handler("lk.transcription", lambda *_: None)
     try:

@@ -15,7 +15,7 @@ from runner.config import CallTask, Config, GoogleLLM, GoogleRealtimeLLM, OpenAI
 from runner.errors import ConfigError, Problem, RunnerError
 from runner.folders import data_dir
 
-_SWEEPABLE = {"call", "doctor", "eval", "index", "search"}
+_SWEEPABLE = {"call", "doctor", "eval", "retention", "index", "search"}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WHOLE_MACHINE = {"0.0.0.0", "::", ""}  # noqa: S104  (named to be refused)
 

@@ -330,6 +330,9 @@ class Sessions(Strict):
     """Lifetimes of a caller's session."""
 
     timeout_minutes: Count
+    idle_check_s: Seconds
+    retention_days: Count | None
+    archive: Literal["none", "jsonl", "table"]
 
 
 @dataclass(frozen=True)
@@ -522,6 +525,14 @@ class EvalTask(Strict):
 
 
 @dataclass(frozen=True)
+class RetentionTask(Strict):
+    """Delete old conversations."""
+
+    name: Literal["retention"]
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
 class ModelsTask(Strict):
     """Serve the models alone."""
 
@@ -529,7 +540,15 @@ class ModelsTask(Strict):
 
 
 Task = Annotated[
-    ServeTask | CallTask | ChatTask | DoctorTask | IndexTask | SearchTask | EvalTask | ModelsTask,
+    ServeTask
+    | CallTask
+    | ChatTask
+    | DoctorTask
+    | IndexTask
+    | SearchTask
+    | EvalTask
+    | RetentionTask
+    | ModelsTask,
     Discriminator("name"),
 ]
 

@@ -26,6 +26,7 @@ from runner.chains import STTChain, TTSChain
 from runner.config import Agent as Persona
 from runner.config import Config, GoogleRealtimeLLM
 from runner.errors import DatabaseError
+from runner.fingerprint import fingerprint
 from runner.folders import outbox_dir
 from runner.outbox import Entry, Outbox
 from runner.rag import embedding
@@ -92,7 +93,7 @@ async def conversation(
         store = Store(engine)
         outbox = Outbox(store, outbox_dir(config.deployment) / f"{user.session_id}.jsonl")
         stack.push_async_callback(outbox.aclose)
-        outbox.put(Entry("open", str(user.session_id), _opening(user)))
+        outbox.put(Entry("open", str(user.session_id), _opening(config, user)))
         stack.callback(lambda: outbox.put(Entry("end", str(user.session_id))))
         persona = await _persona(store, config)
         searched = search if config.rag.enabled else None
@@ -119,12 +120,12 @@ def _search_ahead(search: Search, event: UserInputTranscribedEvent) -> None:
     search.ahead(event.transcript)
 
 
-def _opening(user: UserSession) -> dict[str, object]:
+def _opening(config: Config, user: UserSession) -> dict[str, object]:
     return {
         "room_id": user.room_id,
         "participant_id": user.participant_id,
         "llm_provider": user.llm_provider,
-        "context": {},
+        "context": {"configuration": fingerprint(config)},
     }
 
 

@@ -37,6 +37,11 @@ def outbox_dir(deployment: Deployment) -> Path:
     return data_dir(deployment) / "outbox"
 
 
+def archive_dir(deployment: Deployment) -> Path:
+    """Folder of old conversations that the database does not have any more."""
+    return data_dir(deployment) / "archive"
+
+
 def documents_dir(docs_dir: str) -> Path:
     """The documents' folder: as seen from here, else the manual that comes with the program."""
     here = Path(docs_dir).expanduser()

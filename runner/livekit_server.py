@@ -93,7 +93,7 @@ async def who_answers(config: LiveKit) -> Answer:
     try:
         async with (
             aiohttp.ClientSession(timeout=_TIMEOUT) as http,
-            http.post(f"{_http_url(config)}{_LIST_ROOMS}", json={}) as answer,
+            http.post(f"{http_url(config)}{_LIST_ROOMS}", json={}) as answer,
         ):
             body = json.loads(await answer.content.read(_LONGEST_ANSWER_BYTES))
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
@@ -112,7 +112,7 @@ async def check_access(config: LiveKit, keys: Keys) -> None:
     """
     try:
         async with api.LiveKitAPI(
-            _http_url(config), keys.api_key, keys.api_secret, timeout=_TIMEOUT, failover=False
+            http_url(config), keys.api_key, keys.api_secret, timeout=_TIMEOUT, failover=False
         ) as server:
             await server.room.list_rooms(api.ListRoomsRequest())
     except api.ServerError as error:
@@ -168,7 +168,7 @@ async def _healthy(config: LiveKit) -> bool:
     try:
         async with (
             aiohttp.ClientSession(timeout=_TIMEOUT) as http,
-            http.get(_http_url(config)) as answer,
+            http.get(http_url(config)) as answer,
         ):
             return answer.ok
     except (aiohttp.ClientError, TimeoutError):
@@ -217,6 +217,7 @@ def port(config: LiveKit) -> int:
     return parts.port or (443 if parts.scheme == "wss" else 80)
 
 
-def _http_url(config: LiveKit) -> str:
+def http_url(config: LiveKit) -> str:
+    """Where the server's API is."""
     parts: SplitResult = urlsplit(config.url)
     return parts._replace(scheme=parts.scheme.replace("ws", "http")).geturl()

@@ -15,18 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runner import build, checks, database, probes
 from runner.config import Config
-from runner.errors import DatabaseError, ServiceError
-from runner.folders import outbox_dir
+from runner.errors import ServiceError
+from runner.fingerprint import fingerprint, of_configuration
 from runner.indexing import Indexing
 from runner.line import open_switchboard
 from runner.metrics import Metrics
 from runner.operator_api import start_operator_api
-from runner.outbox import deliver_left
 from runner.probes import StandIn
 from runner.progress import Progress
 from runner.stack import Running, needs, stack
 from runner.store import Store
 from runner.switchboard import Switchboard
+from runner.upkeep import Upkeep
 from runner.web import Access, start_page
 from runner.worker import Worker
 
@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT_S = 2.0
 _STATUS_AGE_S = 5.0  # an answer of /api/status serves all pages for so long
-_IDLE_CHECK_S = 60.0  # the specification's clean-up interval
-_LEFT_CHECK_S = 10.0
 _REGISTER_TIMEOUT_S = 30.0
 _CLOSE_TIMEOUT_S = 15.0  # livekit-agents gives a job 10 s to end
 
@@ -77,6 +75,7 @@ async def _serve(config: Config) -> None:
         with Progress() as progress:
             running = await exits.enter_async_context(stack(config, needs(config), progress))
             engine = await _database(config, running, exits)
+            await Store(engine).keep_configuration(fingerprint(config), of_configuration(config))
             indexing = Indexing(config, running.endpoints.postgres_socket, progress)
             if config.rag.enabled:
                 exits.push_async_callback(indexing.stop)
@@ -94,8 +93,8 @@ async def _serve(config: Config) -> None:
             await _register(config, worker, exits)
             if config.rag.enabled:
                 await indexing.looked(config.deployment.ready_timeout_s)
-        _background(_end_idle(config, Store(engine)), exits)
-        _background(_deliver_left(config, Store(engine)), exits)
+        upkeep = Upkeep(config, Store(engine), running.keys)
+        await exits.enter_async_context(upkeep.running())
         await _announce(config, status, time.monotonic() - began)
         await running.failed()
 
@@ -203,30 +202,6 @@ def _background(work: Coroutine[Any, Any, None], exits: AsyncExitStack) -> async
     task = asyncio.create_task(work)
     exits.callback(task.cancel)
     return task
-
-
-async def _end_idle(config: Config, store: Store) -> None:
-    while True:
-        await asyncio.sleep(_IDLE_CHECK_S)
-        try:
-            ended = await store.end_idle(config.sessions.timeout_minutes)
-        except DatabaseError as error:
-            log.warning("idle sessions could not be ended: %s", error)
-        else:
-            if ended:
-                log.info("%d idle sessions were ended", len(ended))
-
-
-async def _deliver_left(config: Config, store: Store) -> None:
-    """Stores what calls have left: killed ones, or those that ended while the database was away."""
-    folder = outbox_dir(config.deployment)
-    while True:
-        try:
-            if count := await deliver_left(store, folder):
-                log.info("%d entries that calls had left were stored", count)
-        except DatabaseError as error:
-            log.warning("what calls have left is not stored yet: %s", error)
-        await asyncio.sleep(_LEFT_CHECK_S)
 
 
 async def _announce(config: Config, status: Status, seconds: float) -> None:

@@ -161,6 +161,14 @@ class Instructions:
     language: str
 
 
+@dataclass(frozen=True)
+class Expired:
+    """How much is old enough to be deleted."""
+
+    sessions: int
+    messages: int
+
+
 class Store:
     """Sessions, messages and instructions. Every write is one statement and one round trip.
 
@@ -235,6 +243,37 @@ class Store:
         """End all sessions without a message for so long, and name their rooms."""
         result = await self._run("end_idle", minutes=timeout_minutes)
         return [room for room in result.scalars() if room is not None]
+
+    async def expired(self, retention_days: int, limit: int) -> list[UUID]:
+        """Sessions that ended more than so many days ago, the oldest first, ``limit`` at most."""
+        result = await self._run("expired_sessions", days=retention_days, limit=limit)
+        return list(result.scalars())
+
+    async def count_expired(self, retention_days: int) -> Expired:
+        """How much `expired` would find without a limit."""
+        result = await self._run("count_expired_sessions", days=retention_days)
+        return Expired(**result.mappings().one())
+
+    async def whole(self, session_ids: list[UUID]) -> list[dict[str, Any]]:
+        """Sessions with their messages in order, as JSON has them."""
+        result = await self._run("whole_sessions", session_ids=session_ids)
+        return list(result.scalars())
+
+    async def forget(self, session_ids: list[UUID], *, archive: bool) -> None:
+        """Delete sessions with their messages; ``archive``: into ``conversation_archive`` first,
+        in the same transaction."""
+        if archive:
+            await self._run("create_archive")
+        query = "archive_and_delete_sessions" if archive else "delete_sessions"
+        await self._run(query, session_ids=session_ids)
+
+    async def keep_configuration(self, fingerprint: str, configuration: dict[str, Any]) -> None:
+        """Store a configuration under its fingerprint, unless it is there."""
+        await self._run(
+            "keep_configuration",
+            key=f"configuration:{fingerprint}",
+            value=Jsonb(_storable(configuration)),
+        )
 
     async def history(self, session_id: UUID) -> list[ConversationMessage]:
         """A session's messages in their order."""

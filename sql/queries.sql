@@ -83,3 +83,61 @@ WHERE session_id = %(session_id)s AND status = 'active';
 UPDATE agent_sessions SET status = 'ended', ended_at = NOW()
 WHERE status = 'active' AND last_activity < NOW() - make_interval(mins => %(minutes)s)
 RETURNING room_id;
+
+-- name: expired_sessions
+-- Sessions that ended so long ago that they may be forgotten, the oldest first.
+SELECT session_id FROM agent_sessions
+WHERE status = 'ended' AND ended_at < NOW() - make_interval(days => %(days)s)
+ORDER BY ended_at, id
+LIMIT %(limit)s;
+
+-- name: count_expired_sessions
+-- How many of them there are, and how many messages go with them.
+SELECT count(DISTINCT session.session_id) AS sessions, count(message.id) AS messages
+FROM agent_sessions AS session
+LEFT JOIN conversation_messages AS message USING (session_id)
+WHERE session.status = 'ended' AND session.ended_at < NOW() - make_interval(days => %(days)s);
+
+-- name: whole_sessions
+-- Sessions with their messages, an object each, for an archive.
+SELECT to_jsonb(session) || jsonb_build_object('messages', coalesce((
+    SELECT jsonb_agg(to_jsonb(message) ORDER BY message.created_at, message.id)
+    FROM conversation_messages AS message WHERE message.session_id = session.session_id
+), '[]'))
+FROM agent_sessions AS session
+WHERE session.session_id = ANY(%(session_ids)s)
+ORDER BY session.ended_at, session.id;
+
+-- name: create_archive
+-- Where old conversations go with sessions.archive=table: the row, with its messages in order.
+CREATE TABLE IF NOT EXISTS conversation_archive (
+    session_id UUID PRIMARY KEY,
+    session JSONB NOT NULL,
+    archived_at TIMESTAMP DEFAULT NOW()
+);
+
+-- name: delete_sessions
+-- Forget sessions; their messages go with them (ON DELETE CASCADE).
+DELETE FROM agent_sessions WHERE session_id = ANY(%(session_ids)s);
+
+-- name: archive_and_delete_sessions
+-- The same, and keep them in the archive.
+WITH archived AS (
+    INSERT INTO conversation_archive (session_id, session)
+    SELECT session.session_id,
+           to_jsonb(session) || jsonb_build_object('messages', coalesce((
+               SELECT jsonb_agg(to_jsonb(message) ORDER BY message.created_at, message.id)
+               FROM conversation_messages AS message
+               WHERE message.session_id = session.session_id
+           ), '[]'))
+    FROM agent_sessions AS session
+    WHERE session.session_id = ANY(%(session_ids)s)
+    ON CONFLICT (session_id) DO NOTHING
+)
+DELETE FROM agent_sessions WHERE session_id = ANY(%(session_ids)s);
+
+-- name: keep_configuration
+-- What a fingerprint in a session's context stands for.
+INSERT INTO system_config (key, value, description)
+VALUES (%(key)s, %(value)s, 'the configuration that sessions of this fingerprint ran with')
+ON CONFLICT (key) DO NOTHING;
