@@ -1,0 +1,98 @@
+"""What one start of the program does."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Len
+from pydantic import Discriminator
+
+from runner.config.bounds import Name, Seconds, Strict
+
+
+@dataclass(frozen=True)
+class ServeTask(Strict):
+    """Take calls until interrupted."""
+
+    name: Literal["serve"]
+
+
+@dataclass(frozen=True)
+class CallTask(Strict):
+    """Call a running agent with recorded audio."""
+
+    name: Literal["call"]
+    audio: Annotated[list[str], Len(1)]
+    out: str
+    reply_timeout_s: Seconds
+    url: str
+
+
+@dataclass(frozen=True)
+class ChatTask(Strict):
+    """Type to the agent."""
+
+    name: Literal["chat"]
+
+
+@dataclass(frozen=True)
+class DoctorTask(Strict):
+    """Probe every part of the configuration."""
+
+    name: Literal["doctor"]
+    timeout_s: Seconds
+
+
+@dataclass(frozen=True)
+class IndexTask(Strict):
+    """Index the documents and exit."""
+
+    name: Literal["index"]
+
+
+@dataclass(frozen=True)
+class SearchTask(Strict):
+    """Search the documents. ``filename``: only in those whose name holds it; empty: in all."""
+
+    name: Literal["search"]
+    query: Name
+    filename: str = ""
+    format: Literal["table", "json"] = "table"
+
+
+@dataclass(frozen=True)
+class EvalTask(Strict):
+    """Measure search and answers over a corpus whose questions and answers are known."""
+
+    name: Literal["eval"]
+    corpus: Name
+    questions: Name
+    misses: bool = False
+
+
+@dataclass(frozen=True)
+class RetentionTask(Strict):
+    """Delete old conversations."""
+
+    name: Literal["retention"]
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class ModelsTask(Strict):
+    """Serve the models alone."""
+
+    name: Literal["models"]
+
+
+Task = Annotated[
+    ServeTask
+    | CallTask
+    | ChatTask
+    | DoctorTask
+    | IndexTask
+    | SearchTask
+    | EvalTask
+    | RetentionTask
+    | ModelsTask,
+    Discriminator("name"),
+]
