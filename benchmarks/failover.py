@@ -223,7 +223,7 @@ KINDS = ("status", "stall_after", "truncate", "cut", "malformed", "error_chunk",
 
 
 @asynccontextmanager
-async def _storm_chain() -> AsyncIterator[tuple[Any, Any]]:
+async def _storm_chain() -> AsyncIterator[tuple[Any, Any, Any]]:
     settings = composed(
         *(f"++simulate.servers.{name}.first_s=0" for name in ("vllm", "ollama")),
         *(f"++simulate.servers.{name}.per_token_s=0" for name in ("vllm", "ollama")),
@@ -252,7 +252,7 @@ async def _storm_chain() -> AsyncIterator[tuple[Any, Any]]:
                 for kind, at in struck.items()
             ]
             simulator.states[name].script.set(faults)
-        yield build.llm_chain(settings, desk, http, nothing, nothing), desk
+        yield build.llm_chain(settings, desk, http, nothing, nothing), desk, simulator
 
 
 async def storm(requests: int) -> None:
@@ -260,7 +260,7 @@ async def storm(requests: int) -> None:
     context = llm.ChatContext.empty()
     context.add_message(role="user", content="When does the library open?")
     outcomes: Counter[str] = Counter()
-    async with _storm_chain() as (chain, desk):
+    async with _storm_chain() as (chain, desk, simulator):
         numbers = iter(range(requests))
         wanted = (await chain.chat(chat_ctx=context).collect()).text
 
@@ -277,6 +277,8 @@ async def storm(requests: int) -> None:
         for part in range(5):
             numbers = iter(range(requests // 5))
             await asyncio.gather(*(caller() for _ in range(_STORM_AT_ONCE)))
+            for state in simulator.states.values():
+                state.journal.reset()  # the simulator's memory of its requests is not the runner's
             gc.collect()
             memory = psutil.Process().memory_info().rss / _MB
             print(

@@ -59,7 +59,7 @@ def test_index_takes_in_what_is_new_and_names_what_cannot_be_read(
 
 def test_an_empty_documents_folder_is_told_in_a_sentence(runner: Runner, tmp_path: Path) -> None:
     done = runner.task("index", f"rag.docs_dir={tmp_path}", "database.name=another")
-    assert "no .md or .txt file" in done.stderr
+    assert "holds no file to index" in done.stderr
     assert "Traceback" not in done.stderr
 
 

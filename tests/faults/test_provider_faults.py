@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from livekit.agents import function_tool
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from runner.agent import VoiceAgent
 from runner.breaker import State
@@ -265,7 +266,8 @@ async def test_16_an_answer_does_not_wait_for_a_slow_search() -> None:
         embedder = Embedder(f"{host.simulator.url('openrouter')}/v1", "any")
         stack.push_async_callback(embedder.aclose)
 
-        search = Search(None, embedder, host.config.rag, on_miss=host.switchboard.missed_search)
+        nowhere = create_async_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+        search = Search(nowhere, embedder, host.config.rag, on_miss=host.switchboard.missed_search)
         persona = VoiceAgent(instructions="", search=search.in_time, apology="Sorry.")
         call = await stack.enter_async_context(talk(agent=persona, beside=host))
         assert await call.ask() == ANSWER

@@ -369,7 +369,7 @@ async def test_an_indexer_that_was_killed_is_started_again(
         await until(lambda: running.state()["error"])
         folder.write("a.md", "apples")
         await until(lambda: stored(superuser))
-        assert running.state()["error"] is None
+        await until(lambda: running.state()["error"] is None)
 
 
 async def test_a_missing_folder_does_not_keep_the_calls_waiting(

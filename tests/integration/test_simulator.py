@@ -22,7 +22,7 @@ from aiohttp import web
 from hydra import compose, initialize_config_dir
 
 from runner import checks, config
-from runner.config import Fault, OpenAILLM, SimulatedServer, Simulation, ToolAnswer
+from runner.config import Fault, RetrievalLLM, SimulatedServer, Simulation, ToolAnswer
 from runner.errors import ConfigError, ServiceError
 from runner.folders import RESOURCES
 from runner.providers.request import instruction_to_continue
@@ -493,10 +493,18 @@ def test_a_preset_points_the_chains_at_servers_that_know_their_models(preset: st
         settings = config.load(compose("config", overrides=[f"simulate={preset}"]))
     checks.check(settings)
     servers = {} if settings.simulate is None else settings.simulate.servers
-    models = {f"http://127.0.0.1:{server.port}/v1": server.models for server in servers.values()}
+    models = {
+        address: server.models
+        for server in servers.values()
+        for address in (
+            f"http://127.0.0.1:{server.port}/v1",  # OpenAI's shapes
+            f"http://127.0.0.1:{server.port}",  # Google's
+            f"https://127.0.0.1:{server.tls_port}",  # the Live API
+        )
+    }
     llms = [settings.llm, *(settings.fallback[name] for name in settings.failover.order)]
     for llm in llms if servers else []:
-        assert isinstance(llm, OpenAILLM)
+        assert not isinstance(llm, RetrievalLLM)
         assert llm.model in models[llm.base_url]
     for url in settings.gpu.stt.values() if "speaches_gpu" in servers else []:
         assert {settings.stt_tts.stt.model, settings.stt_tts.tts.model} <= {*models[url]}
