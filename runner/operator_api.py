@@ -7,6 +7,7 @@ from aiohttp import web
 from runner.config import Operator
 from runner.errors import ServiceError
 from runner.metrics import CONTENT_TYPE, Metrics
+from runner.same_site import same_site
 from runner.switchboard import Switchboard
 
 _SHUTDOWN_TIMEOUT_S = 2.0
@@ -33,7 +34,7 @@ async def start_operator_api(
     async def library(_: web.Request) -> web.Response:
         return web.json_response(documents())
 
-    app = web.Application()
+    app = web.Application(middlewares=[same_site(config.host, config.port)])
     app.router.add_get("/metrics", page)
     app.router.add_get("/api/providers", providers)
     app.router.add_get("/api/documents", library)

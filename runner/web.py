@@ -6,7 +6,6 @@ answers its own origin only, and under names of this machine only while it is bo
 
 import asyncio
 import errno
-import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,7 @@ from aiohttp import web
 from runner.config import Web
 from runner.errors import ServiceError
 from runner.folders import RESOURCES
+from runner.same_site import Handler, refusal, same_site
 from runner.tokens import Access, RateLimit, caller_token
 
 __all__ = ["Access", "Gate", "Status", "start_page"]
@@ -31,10 +31,10 @@ _MAX_BODY_BYTES = 16 * 1024
 _BODY_TIMEOUT_S = 10.0
 _SHUTDOWN_TIMEOUT_S = 2.0
 _PROBE_TIMEOUT_S = 1.0
+_OTHER_PORT = 4000  # beside 3000; 3001 is the operator's
 _HASHED = "/_next/static/"  # Next.js names these files by their content: they never change
 _YEAR_S = 31_536_000
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Status = Callable[[], Awaitable[dict[str, object]]]
 """What ``GET /api/status`` answers: ``agent`` (its name) and ``stand_ins``, a list of objects
 ``{"for": str, "provider": str, "instead_of": [str], "reason": str}``."""
@@ -114,7 +114,8 @@ class _Site:
     def application(self) -> web.Application:
         """The routes, with every answer's security headers."""
         app = web.Application(
-            client_max_size=_MAX_BODY_BYTES, middlewares=[_errors, self._same_site]
+            client_max_size=_MAX_BODY_BYTES,
+            middlewares=[_errors, same_site(self._config.host, self._config.port)],
         )
         app.router.add_post("/api/token", self._token)
         app.router.add_get("/api/status", self._state)
@@ -126,13 +127,12 @@ class _Site:
     async def _token(self, request: web.Request) -> web.Response:
         """LiveKit's TokenSource contract. Room and identity are ours: the body's are ignored."""
         await _read_object(request)
-        refusal = self._gate.refusal()
-        if refusal:
-            return _error(503, refusal)
+        if sentence := self._gate.refusal():
+            return refusal(503, sentence)
         wait_s = self._limit.wait_s(request.remote or "")
         if wait_s:
             sentence = f"Too many calls from your address. Try again in {wait_s} seconds."
-            return _error(429, sentence, **{"Retry-After": str(wait_s)})
+            return refusal(429, sentence, **{"Retry-After": str(wait_s)})
         token = caller_token(self._access, self._config.token_ttl_s)
         answer = {"server_url": self._access.server_url, "participant_token": token}
         return web.json_response(answer, status=201)
@@ -150,27 +150,6 @@ class _Site:
         return web.FileResponse(missing.path, status=404)
 
     @web.middleware
-    async def _same_site(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse other sites' pages, and other names for this machine (DNS rebinding)."""
-        host = request.headers.get("Host", "").lower()
-        if not self._is_ours(host):
-            mend = f"Open http://{self._config.host}:{self._config.port}."
-            return _error(403, f"This page is not served under that name. {mend}")
-        origin = request.headers.get("Origin")
-        if origin is not None and origin.lower().partition("://")[2] != host:
-            return _error(403, "Requests from other sites are refused.")
-        return await handler(request)
-
-    def _is_ours(self, host: str) -> bool:
-        """Whether the Host header is a name of this machine; any is, unless bound to loopback."""
-        if not _is_loopback(self._config.host):
-            return bool(host)
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
-        return name == self._config.host.lower() or _is_loopback(name)
-
     async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
         file = self._files.get(request.path)
         if response.status == 404:
@@ -195,15 +174,15 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPRequestEntityTooLarge:
-        return _error(413, f"The request is larger than {_MAX_BODY_BYTES // 1024} KiB.")
+        return refusal(413, f"The request is larger than {_MAX_BODY_BYTES // 1024} KiB.")
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        return _error(405, f"{request.method} is not served here.", Allow=allowed)
+        return refusal(405, f"{request.method} is not served here.", Allow=allowed)
     except web.HTTPException as error:
-        return _error(error.status, f"{error.reason}.")
+        return refusal(error.status, f"{error.reason}.")
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return _error(500, "The runner could not answer. Its log says why.")
+        return refusal(500, "The runner could not answer. Its log says why.")
 
 
 async def _health(_: web.Request) -> web.Response:
@@ -225,10 +204,6 @@ async def _read_object(request: web.Request) -> None:
         body = None
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(reason="The body must be a JSON object")
-
-
-def _error(status: int, sentence: str, **headers: str) -> web.Response:
-    return web.json_response({"error": sentence}, status=status, headers=headers)
 
 
 def _caching(request: web.Request, response: web.StreamResponse) -> str:
@@ -257,15 +232,6 @@ def _origins(server_url: str) -> tuple[str, str]:
     return f"ws{secure}://{netloc}", f"http{secure}://{netloc}"
 
 
-def _is_loopback(name: str) -> bool:
-    if name.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 async def _not_bound(config: Web, error: OSError) -> str:
     """Why the address cannot be bound, and the key that mends it."""
     if error.errno != errno.EADDRINUSE:
@@ -275,10 +241,9 @@ async def _not_bound(config: Web, error: OSError) -> str:
             "Set web.host and web.port to an address of this machine."
         )
     owner = " by another runner" if await _is_runner(config) else ""
-    neighbour = config.port ^ 1  # 3000 and 3001; a port whatever the port is
     return (
         f"Port {config.port} is taken{owner}. Stop what listens there, "
-        f"or choose another port: web.port={neighbour}"
+        f"or choose another port: web.port={_OTHER_PORT}"
     )
 
 
