@@ -277,13 +277,18 @@ async def test_16_an_answer_does_not_wait_for_a_slow_search() -> None:
         assert "runner_searches_missed_total 1.0" in host.metrics.page().decode()
 
 
-async def test_30_an_interruption_frees_the_permit() -> None:
+@pytest.mark.parametrize("how", ["interrupted", "hung up"])
+async def test_30_an_answer_that_nobody_wants_any_more_frees_its_permit(how: str) -> None:
     async with talk("++simulate.servers.vllm.per_token_s=0.2") as call:
         handle = call.session.generate_reply(user_input=QUESTION)
         await until(lambda: call.switchboard.in_flight == 1)
-        handle.interrupt()
-        await handle
+        if how == "interrupted":
+            handle.interrupt()
+        else:
+            closing = asyncio.create_task(call.session.aclose())
         await until(lambda: call.switchboard.in_flight == 0)
+        if how == "hung up":
+            await closing
         assert call.simulator.states["vllm"].journal.in_flight == 0
 
 

@@ -105,3 +105,17 @@ def test_a_data_folder_that_is_no_folder_is_named() -> None:
 def _silence(path: Path) -> Path:
     write_wav(path, np.zeros(16_000, dtype=np.int16), 16_000)
     return path
+
+
+def test_17_a_database_that_is_down_at_the_start_ends_it_in_one_sentence(tmp_path: Path) -> None:
+    done = runner(
+        *("database.port=1", "web.port=18999", "livekit.url=ws://127.0.0.1:18998"),
+        *("models.port=18997", "operator.port=18996", f"deployment.data_dir={tmp_path}"),
+        POSTGRES_PASSWORD=SECRET,
+    )
+    assert done.returncode == 1
+    assert "PostgreSQL at localhost:1 refused the connection." in done.stderr
+    assert "No other is started, because POSTGRES_PASSWORD is set" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert "Ready in" not in done.stdout
