@@ -171,7 +171,7 @@ async def _chains(config: Config) -> list[Line]:
     stt, tts = await probes.probe_speech(config, task.timeout_s)
     lines = [*_chain("LLM", llms), *_chain("STT", stt), *_chain("TTS", tts)]
     if stt and tts:
-        lines += [await _first_word(config), await _speech(config)]
+        lines += [*await _answers(config), await _speech(config)]
     return lines
 
 
@@ -189,14 +189,16 @@ def _member(capability: str, finding: Finding, *, vital: bool) -> Line:
     return Line(part, State.STAND_IN if finding.stand_in else State.OK, detail + took)
 
 
-async def _first_word(config: Config) -> Line:
-    """A greeting answered: a server that lists a model may still take seconds to speak."""
+async def _answers(config: Config) -> list[Line]:
+    """A greeting answered: a server that lists a model may still take seconds to speak, or say
+    nothing."""
     try:
-        name, took_ms = await measure.first_word(config)
+        name, took_ms, odd = await measure.first_word(config)
     except (APIError, RunnerError) as error:
-        return Line("answer", State.BROKEN, str(error), "See the lines of LLM.", vital=True)
+        return [Line("answer", State.BROKEN, str(error), "See the lines of LLM.", vital=True)]
     mend = "Lower vLLM's --max-model-len, take a smaller model, or another llm."
-    return _measured("answer", f"first word of {name}", took_ms, _SLOW_WORD_MS, mend)
+    served = _measured("answer", f"first word of {name}", took_ms, _SLOW_WORD_MS, mend)
+    return [*(Line("answer", State.BROKEN, sentence) for sentence in odd), served]
 
 
 async def _speech(config: Config) -> Line:

@@ -14,9 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runner import build, sql
 from runner.config import Config
 from runner.metrics import Metrics
+from runner.providers.failure import Reason
 from runner.rag import embedding
 from runner.rag.search import Search
 
+_TOLD_BY_PROBES = (Reason.UNREACHABLE, Reason.REFUSED)
 _SENTENCE = "The quick brown fox jumps over the lazy dog."
 _GREETING = "Hello"
 _QUESTION = "How do I change the greeting?"
@@ -76,8 +78,9 @@ async def search(config: Config, engine: AsyncEngine) -> float:
         await embedder.aclose()
 
 
-async def first_word(config: Config) -> tuple[str, float]:
-    """Who of the chain of LLMs answers a greeting, and after how many milliseconds.
+async def first_word(config: Config) -> tuple[str, float, list[str]]:
+    """Who of the chain of LLMs answers a greeting, after how many milliseconds, and what the others
+    did that were asked before it and seem to be there.
 
     Raises:
         APIError: none does.
@@ -97,7 +100,9 @@ async def first_word(config: Config) -> tuple[str, float]:
                 if chunk.has_response():
                     break
             first_s = time.perf_counter() - begin
-            return llms.chain.latest.speaker or "", first_s * 1000
+            record = llms.chain.latest
+            odd = [tried.message for tried in record.failed if tried.reason not in _TOLD_BY_PROBES]
+            return record.speaker or "", first_s * 1000, odd
 
 
 async def speech(config: Config) -> SpeechFacts:

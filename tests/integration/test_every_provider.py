@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from livekit import rtc
 from livekit.agents import APIError, llm
 
-from runner import build, config, probes
+from runner import build, config, measure, probes
 from runner.chains import LLMChain
 from runner.config import Config, Fault, OpenAILLM, SimulatedServer, Simulation
 from runner.folders import RESOURCES
@@ -121,10 +121,12 @@ async def test_a_model_that_it_does_not_have_is_named(
 async def test_an_empty_answer_has_its_sentence(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with llm_at_its_server(name, Fault("empty")) as (_, chain):
+    async with llm_at_its_server(name, Fault("empty")) as (settings, chain):
         with pytest.raises(APIError):
             await answer(chain)
         assert "without a word" in caplog.text
+        with pytest.raises(APIError, match="without a word"):  # what doctor prints
+            await measure.first_word(settings)
 
 
 SPEECH = ["speaches", "embedded"]
