@@ -25,6 +25,7 @@ _FRAME_SAMPLES = RATE_HZ // 50  # 20 ms, as a browser's microphone sends
 _AGENT_STATE = "lk.agent.state"
 _JOIN_TIMEOUT_S = 10.0
 _QUIET = "listening"
+_LAST_FRAME_S = 1.0
 _GREETING_S = 2.0  # after so long without a word there is no greeting, or it is over
 _AFTERTHOUGHT_S = 0.5  # an utterance that was taken for two is answered twice
 
@@ -78,17 +79,26 @@ class Mouth:
     def __init__(self) -> None:
         self.source = rtc.AudioSource(RATE_HZ, 1, queue_size_ms=60)
         self._words: asyncio.Queue[Samples] = asyncio.Queue()
+        self._shut = False
+        self._feeding = asyncio.create_task(self._feed(), name="mouth")
 
-    async def run(self) -> None:
+    async def aclose(self) -> None:
+        """Ends with the frame that is on its way: LiveKit's threads would answer a process that
+        has gone, and abort it."""
+        self._shut = True
+        await asyncio.wait({self._feeding}, timeout=_LAST_FRAME_S)
+
+    async def _feed(self) -> None:
         """Feeds the track in real time; its short queue sets the pace."""
         silence = np.zeros(_FRAME_SAMPLES, dtype=np.int16)
-        while True:
+        while not self._shut:
             words = None if self._words.empty() else self._words.get_nowait()
             if words is None:
                 await self._capture(silence)
                 continue
             for at in range(0, len(words), _FRAME_SAMPLES):
-                await self._capture(words[at : at + _FRAME_SAMPLES])
+                if not self._shut:
+                    await self._capture(words[at : at + _FRAME_SAMPLES])
             self._words.task_done()
 
     async def say(self, samples: Samples) -> float:
@@ -219,8 +229,7 @@ async def _join(task: CallTask, exits: AsyncExitStack) -> tuple[Ear, Mouth]:
     track = rtc.LocalAudioTrack.create_audio_track("microphone", mouth.source)
     options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
     await room.local_participant.publish_track(track, options)
-    speaking = asyncio.create_task(mouth.run())
-    exits.callback(speaking.cancel)
+    exits.push_async_callback(mouth.aclose)
     return ear, mouth
 
 

@@ -58,12 +58,17 @@ ON CONFLICT (session_id) DO NOTHING;
 
 -- name: add_message
 -- Store a message once and mark its session as alive, in one round trip; no row: no such session.
--- One that was stored already is not counted again.
+-- One that was stored already is not counted again. One that comes late has the time at which it was
+-- said, but never one before the message that it follows: they come in order.
 WITH stored AS (
     INSERT INTO conversation_messages
         (session_id, message_id, role, content, metadata, created_at)
     SELECT session_id, %(message_id)s, %(role)s, %(content)s, %(metadata)s,
-           NOW() - make_interval(secs => %(age_s)s)
+           greatest(
+               NOW() - make_interval(secs => %(age_s)s),
+               (SELECT max(created_at) FROM conversation_messages
+                WHERE session_id = %(session_id)s)
+           )
     FROM agent_sessions WHERE session_id = %(session_id)s
     ON CONFLICT (message_id) DO NOTHING
     RETURNING session_id

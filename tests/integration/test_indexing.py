@@ -347,6 +347,7 @@ async def test_a_process_beside_the_calls_keeps_the_documents_known(
     folder.write("b.txt", "")
     async with indexing(settings, postgres_socket) as (running, lines):
         await running.looked(PATIENCE_S)
+        await until(lambda: running.state()["documents"] == 1)  # it may have been written just now
         assert stored(superuser) == {"a.md": "apples"}
         state = json.loads(json.dumps(running.state()))
         assert (state["documents"], state["error"]) == (1, None)
