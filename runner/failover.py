@@ -100,7 +100,7 @@ class Chain(Generic[P]):
         except (RetryError, _AllFailed, TimeoutError):
             raise Exhausted(self.capability, record) from None
         except asyncio.CancelledError:
-            if record.speaker:  # interrupted: it served as far as it was wanted
+            if record.speaker and not record.left:  # it served as far as it was wanted
                 record.served(record.speaker, record.model)
             raise
         finally:

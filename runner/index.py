@@ -8,14 +8,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Column
 
-from runner import database
 from runner.config import Config
 from runner.folders import documents_dir
-from runner.progress import Progress
 from runner.rag.embedding import document_embedder
 from runner.rag.index import Progress as Far
 from runner.rag.index import Summary, index
-from runner.stack import Need, needs, stack
+from runner.stack import Need, database_pool, needs
 
 _POOL_SIZE = 8  # the lock, six documents at once, the index on the embeddings
 
@@ -29,15 +27,10 @@ async def main(config: Config) -> int:
         RunnerError: the folder is missing, or what indexing needs does not serve.
     """
     async with AsyncExitStack() as exits:
-        with Progress() as progress:
-            wanted = needs(config) - {Need.LIVEKIT}
-            running = await exits.enter_async_context(stack(config, wanted, progress))
-        socket = running.endpoints.postgres_socket
-        await database.prepare(config.database, socket, config.agent)
-        engine = database.engine(
-            config.database, socket, pool_size=_POOL_SIZE, application_name="runner-index"
+        wanted = needs(config) - {Need.LIVEKIT}
+        engine = await exits.enter_async_context(
+            database_pool(config, wanted, task="index", pool_size=_POOL_SIZE)
         )
-        exits.push_async_callback(engine.dispose)
         embedder = document_embedder(config.rag)
         exits.push_async_callback(embedder.aclose)
         folder = documents_dir(config.rag.docs_dir)

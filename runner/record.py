@@ -51,6 +51,11 @@ class Record:
         """The attempts that did not serve."""
         return [attempt for attempt in self.attempts if attempt.reason is not None]
 
+    @property
+    def left(self) -> bool:
+        """Whether who handed on last has failed since, and nobody has gone on yet."""
+        return any(attempt.provider == self.speaker for attempt in self.failed)
+
     def metadata(self) -> dict[str, object]:
         """What is stored with the message and shown on the page."""
         return {

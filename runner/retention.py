@@ -1,12 +1,8 @@
 """``task=retention``: delete old conversations now, or say how many there are."""
 
-from contextlib import AsyncExitStack
-
-from runner import database
 from runner.config import Config, RetentionTask
 from runner.folders import archive_dir
-from runner.progress import Progress
-from runner.stack import Need, stack
+from runner.stack import Need, database_pool
 from runner.store import Store
 from runner.upkeep import forget
 
@@ -22,16 +18,8 @@ async def main(config: Config) -> int:
     if sessions.retention_days is None:
         print("Conversations are kept for ever: sessions.retention_days is null.")
         return 0
-    async with AsyncExitStack() as exits:
-        with Progress() as progress:
-            wanted = frozenset({Need.POSTGRES})
-            running = await exits.enter_async_context(stack(config, wanted, progress))
-        socket = running.endpoints.postgres_socket
-        await database.prepare(config.database, socket, config.agent)
-        engine = database.engine(
-            config.database, socket, pool_size=1, application_name="runner-retention"
-        )
-        exits.push_async_callback(engine.dispose)
+    wanted = frozenset({Need.POSTGRES})
+    async with database_pool(config, wanted, task="retention", pool_size=1) as engine:
         store, folder = Store(engine), archive_dir(config.deployment)
         if config.task.dry_run:
             found = await store.count_expired(sessions.retention_days)

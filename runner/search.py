@@ -9,13 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from runner import database
 from runner.config import Config, SearchTask
 from runner.errors import RunnerError
-from runner.progress import Progress
 from runner.rag.embedding import embedder
 from runner.rag.search import Hit, Search
-from runner.stack import needs, stack
+from runner.stack import database_pool, needs
 
 _POOL_SIZE = 1
 _SHOWN_CHARS = 300
@@ -44,15 +42,10 @@ async def main(config: Config) -> int:
 async def _search(config: Config, task: SearchTask) -> tuple[list[Hit], str]:
     """The hits, and what to say when there is none."""
     async with AsyncExitStack() as exits:
-        with Progress() as progress:
-            wanted = needs(config, calls=False)
-            running = await exits.enter_async_context(stack(config, wanted, progress))
-            socket = running.endpoints.postgres_socket
-            await database.prepare(config.database, socket, config.agent)
-        engine = database.engine(
-            config.database, socket, pool_size=_POOL_SIZE, application_name="runner-search"
+        wanted = needs(config, calls=False)
+        engine = await exits.enter_async_context(
+            database_pool(config, wanted, task="search", pool_size=_POOL_SIZE)
         )
-        exits.push_async_callback(engine.dispose)
         client = embedder(config.rag)
         exits.push_async_callback(client.aclose)
         search = Search(engine, client, config.rag)

@@ -4,30 +4,29 @@ Every address is asked first; nothing that is not ours is ever stopped or writte
 """
 
 import asyncio
-import json
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-import aiohttp
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runner import database, livekit_server, postgres
 from runner.config import Config, GoogleRealtimeLLM, Models, RetrievalLLM
 from runner.errors import DatabaseError, ServiceError
 from runner.folders import cache_dir, data_dir
+from runner.health import health
 from runner.livekit_server import Answer, Keys
 from runner.models import service as model_server
+from runner.progress import Progress
 from runner.services import READY, Report, Service, Supervisor, port_taken
 from runner.simulator import service as simulator
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=3)
-_LONGEST_HEALTH_BYTES = 100_000
 
 
 class Need(StrEnum):
@@ -128,6 +127,28 @@ async def stack(config: Config, wanted: frozenset[Need], report: Report) -> Asyn
         yield Running(endpoints, keys, supervisor.failed)
 
 
+@asynccontextmanager
+async def database_pool(
+    config: Config, wanted: frozenset[Need], *, task: str, pool_size: int
+) -> AsyncIterator[AsyncEngine]:
+    """The database of a task that takes no calls, prepared, with what else it wants beside it; the
+    terminal shows how that gets ready.
+
+    Raises:
+        RunnerError: a part is neither there nor can be started; names the key.
+    """
+    async with AsyncExitStack() as exits:
+        with Progress() as progress:
+            running = await exits.enter_async_context(stack(config, wanted, progress))
+            socket = running.endpoints.postgres_socket
+            await database.prepare(config.database, socket, config.agent)
+        engine = database.engine(
+            config.database, socket, pool_size=pool_size, application_name=f"runner-{task}"
+        )
+        exits.push_async_callback(engine.dispose)
+        yield engine
+
+
 async def _find(need: Need, config: Config, keys: Keys, report: Report) -> _Part:
     match need:
         case Need.POSTGRES:
@@ -220,13 +241,8 @@ async def _models(config: Config) -> _Part:
 
 async def _healthy(models: Models) -> bool:
     """Whether a server like ours answers, by the shape of its health."""
-    url = f"http://{models.host}:{models.port}/health"
-    try:
-        async with aiohttp.ClientSession(timeout=_HEALTH_TIMEOUT) as http, http.get(url) as answer:
-            body = json.loads(await answer.content.read(_LONGEST_HEALTH_BYTES))
-    except (aiohttp.ClientError, TimeoutError, ValueError):
-        return False
-    return isinstance(body, dict) and body.get("status") == "ok" and "versions" in body
+    told = await health(models.host, models.port)
+    return told.get("status") == "ok" and "versions" in told
 
 
 async def _simulator(config: Config) -> _Part:

@@ -1,6 +1,5 @@
 """The simulated servers as a child process."""
 
-import json
 import sys
 from functools import partial
 
@@ -9,6 +8,7 @@ from pydantic import TypeAdapter
 
 from runner.child import Command
 from runner.config import Fault, Simulation
+from runner.health import health
 from runner.services import Report, Service
 
 NAME = "simulator"
@@ -17,7 +17,6 @@ SETTINGS: TypeAdapter[Simulation] = TypeAdapter(Simulation)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
 _FAULTS: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
-_LONGEST_HEALTH_BYTES = 10_000
 
 
 def service(simulation: Simulation) -> Service:
@@ -46,10 +45,5 @@ async def _prepare(simulation: Simulation, _: Report) -> Command:
 
 
 async def _ready(simulation: Simulation) -> bool:
-    url = f"http://{HOST}:{simulation.port}/health"
-    try:
-        async with aiohttp.ClientSession(timeout=_TIMEOUT) as http, http.get(url) as answer:
-            health = json.loads(await answer.content.read(_LONGEST_HEALTH_BYTES))
-    except (aiohttp.ClientError, TimeoutError, ValueError):
-        return False
-    return isinstance(health, dict) and health.get("simulated") == list(simulation.servers)
+    told = await health(HOST, simulation.port)
+    return told.get("simulated") == list(simulation.servers)

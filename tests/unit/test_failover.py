@@ -281,6 +281,17 @@ async def test_an_interruption_ends_the_request_at_once(policy: Failover) -> Non
     assert talk.desk.outcomes == []
 
 
+async def test_one_that_died_has_not_served_though_the_caller_interrupts_then(
+    policy: Failover,
+) -> None:
+    talk = Talk(policy, Scripted(["begun", DIED]), Scripted([None]))
+    hearing = asyncio.create_task(talk.hear(resumes=True))
+    await until(lambda: talk.providers[1].open == 1)
+    hearing.cancel()
+    await asyncio.wait({hearing})
+    assert talk.desk.outcomes == [Outcome(("LLM", "a"), Reason.CUT)]
+
+
 async def test_one_that_was_interrupted_has_served(policy: Failover) -> None:
     talk = Talk(policy, Scripted(["begun", None]))
     hearing = asyncio.create_task(talk.hear())
