@@ -151,9 +151,9 @@ def progress(process: subprocess.Popen[str]) -> Iterator[int]:
     assert process.stderr
     done = 0
     for line in process.stderr:
-        if not re.search(r"chunks$|ready|starting", line):
+        if not re.search(r"chunks?$|ready|starting", line):
             print(f"  {line.strip()}")
-        if re.search(r"\d chunks$", line):
+        if re.search(r"\d chunks?$", line):
             done += 1
             yield done
 

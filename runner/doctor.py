@@ -18,6 +18,7 @@ from runner.errors import RunnerError
 from runner.folders import data_dir, documents_dir
 from runner.probes import Finding
 from runner.progress import Progress
+from runner.rag.chunks import amount
 from runner.stack import Running, needs, stack
 
 _SLOW_QUERY_MS = 10.0  # the specification's figures: queries under 10 ms, search under 50 ms
@@ -148,7 +149,7 @@ async def _database(config: Config, engine: AsyncEngine, where: str) -> list[Lin
     lines.append(_line("sessions", f"{shared} shared by calls", mend if shared else ""))
     if config.rag.enabled:
         mend = f"Put .md or .txt files into {documents_dir(config.rag.docs_dir)}, then task=index."
-        detail = f"{facts.documents} documents in {facts.chunks} chunks"
+        detail = f"{amount(facts.documents, 'document')} in {amount(facts.chunks)}"
         lines.append(_line("documents", detail, "" if facts.chunks else mend))
         lines.append(await _search(config, engine))
     return lines

@@ -10,6 +10,7 @@ from rich.table import Column
 
 from runner.config import Config
 from runner.folders import documents_dir
+from runner.rag.chunks import amount
 from runner.rag.embedding import document_embedder
 from runner.rag.index import Progress as Far
 from runner.rag.index import Summary, index
@@ -52,7 +53,7 @@ def _sentence(summary: Summary) -> str:
     }
     always = ("indexed", "unchanged", "removed")
     told = [f"{number} {what}" for what, number in counts.items() if number or what in always]
-    return f"{', '.join(told)}; {summary.chunks} chunks in {summary.seconds:.1f} s"
+    return f"{', '.join(told)}; {amount(summary.chunks)} in {summary.seconds:.1f} s"
 
 
 @contextmanager
@@ -62,10 +63,12 @@ def _shown(console: Console) -> Iterator[_Listeners]:
         yield lambda line: console.print(line, markup=False, soft_wrap=True), lambda _: None
         return
     with _bar(console) as bar:
-        task = bar.add_task("", total=None, chunks=0)
+        task = bar.add_task("", total=None, chunks=amount(0))
 
         def far(progress: Far) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, chunks=progress.chunks)
+            bar.update(
+                task, completed=progress.done, total=progress.total, chunks=amount(progress.chunks)
+            )
 
         yield lambda line: bar.update(task, description=line), far
 
@@ -75,7 +78,7 @@ def _bar(console: Console) -> Bar:
         TextColumn("documents", style="bold"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[chunks]} chunks"),
+        TextColumn("{task.fields[chunks]}"),
         TimeElapsedColumn(),
         TextColumn(
             "{task.description}",

@@ -57,11 +57,12 @@ FROM (
 WHERE distance >= -0.001
 ORDER BY similarity DESC, filename, chunk_index;
 
--- name: chunks_with_words
--- The chunks that hold words of the question (those that are rare weigh more), whatever the order.
--- A word weighs one part in as many chunks as hold it; one that is in more than common of them says
+-- name: words_in_chunks
+-- Which chunks hold words of the question, and how telling these are, whatever the order: a word
+-- weighs one part in as many chunks as hold it; one that is in more than common of them says
 -- nothing. Chunks of less than half the best weight are left out: for the fusion of ranks a chunk
--- that both lists hold, however low, is better than the best one of this list alone.
+-- that both lists hold, however low, is better than the best one of this list alone. It needs no
+-- embedding, so it is asked while the question's is made.
 -- The expression is that of rag_documents_content_idx.
 WITH words AS (
     SELECT unnest(tsvector_to_array(
@@ -78,18 +79,22 @@ WITH words AS (
         LIMIT %(common)s + 1
     ) AS found
 ), weights AS (
-    SELECT id, sum(1.0 / holders) AS weight
+    SELECT id, sum(1.0 / holders)::float8 AS weight
     FROM matches WHERE holders <= %(common)s
     GROUP BY id
 )
+SELECT id, weight FROM weights WHERE weight >= 0.5 * (SELECT max(weight) FROM weights);
+
+-- name: chunks_with_words
+-- The best of the chunks that hold words of the question, by ids and weights of words_in_chunks.
 SELECT filename, chunk_index, content, 1 - (embedding <=> %(question)s::vector) AS similarity,
        metadata->>'heading' AS heading,
        (metadata->>'page')::integer AS page,
        coalesce((metadata->>'in_code')::boolean, false) AS in_code,
        weight >= %(telling)s AS by_words
-FROM weights JOIN rag_documents USING (id)
+FROM unnest(%(ids)s::bigint[], %(weights)s::float8[]) AS found(id, weight)
+JOIN rag_documents USING (id)
 WHERE embedding IS NOT NULL
-  AND weight >= 0.5 * (SELECT max(weight) FROM weights)
   AND (%(filename)s::text = '' OR strpos(lower(filename), lower(%(filename)s::text)) > 0)
 ORDER BY weight DESC, similarity DESC, filename, chunk_index
 LIMIT %(count)s;

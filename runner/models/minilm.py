@@ -11,6 +11,8 @@ import onnxruntime  # type: ignore[import-untyped]
 import tokenizers
 from numpy.typing import NDArray
 
+from runner.models.encoder import encoder
+
 Vector = NDArray[np.float32]
 """A normalised embedding, shape (384,)."""
 
@@ -27,14 +29,17 @@ class Embedding:
 
 
 class MiniLM:
-    """The model. It may run in several threads at once, each run takes one core."""
+    """The model, made in half a second from the folder of its weights.
+
+    It may run in several threads at once, each run takes one core.
+    """
 
     def __init__(self, folder: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.enable_mem_pattern = False  # one a length of text: the memory would grow
         self._session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            encoder(folder / "model.safetensors"), options, providers=["CPUExecutionProvider"]
         )
         self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(_LONGEST_TOKENS)
@@ -58,7 +63,7 @@ class MiniLM:
         for at, row in enumerate(rows):
             ids[at, : len(row)] = row
             mask[at, : len(row)] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        inputs = {"input_ids": ids, "attention_mask": mask}
         [hidden] = self._session.run(["last_hidden_state"], inputs)
         weights = mask[:, :, None].astype(np.float32)
         mean = (hidden * weights).sum(1) / weights.sum(1)

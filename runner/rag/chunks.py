@@ -33,6 +33,11 @@ class Chunk:
     last_page: int | None = None
 
 
+def amount(number: int, noun: str = "chunk") -> str:
+    """``1 chunk``, ``2 chunks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def chunks(
     text: str,
     size: int,

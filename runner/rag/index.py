@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runner.config import RAG
 from runner.errors import DatabaseError, RunnerError
 from runner.rag.batches import Batches
-from runner.rag.chunks import Chunk, chunks
+from runner.rag.chunks import Chunk, amount, chunks
 from runner.rag.documents import PARSED, DocumentError, document_name, documents, read
 from runner.rag.embedding import Embeds
 from runner.rag.parsed import Page, Parsed
@@ -194,7 +194,7 @@ class Indexer:
         run.names[content] = name
         run.summary.indexed += 1
         run.summary.chunks += pieces
-        self._listener.line(f"{name}: {pieces} chunks" if pieces else f"{name}: as {source}")
+        self._listener.line(f"{name}: {amount(pieces)}" if pieces else f"{name}: as {source}")
 
     async def _entries(self, path: Path) -> list[Entry]:
         """A file read, cut and embedded."""

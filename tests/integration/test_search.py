@@ -45,11 +45,13 @@ class Embedder:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.called = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         self.texts += texts
+        self.called.set()
         await self.open.wait()
         return [vector(text) for text in texts]
 
@@ -201,6 +203,23 @@ async def test_a_search_that_is_late_is_counted_and_serves_the_next_time(
     embedder.open.set()
     assert names(await search("apples")) == ["a.md"]
     assert embedder.texts == ["apples"]
+
+
+async def test_a_slow_embedding_server_does_not_keep_the_connections(
+    postgres_socket: str, database: Database, embedder: Embedder, superuser: psycopg.Connection
+) -> None:
+    add(superuser, "a.md", "apples")
+    pool = db.engine(database, postgres_socket, pool_size=1, application_name="test")
+    search = searching(pool, embedder, hybrid=True)
+    embedder.open.clear()
+    asked = asyncio.create_task(search("apples"))
+    await embedder.called.wait()
+    async with pool.connect() as connection:
+        await connection.exec_driver_sql("SELECT 1")
+    assert not asked.done()
+    embedder.open.set()
+    assert names(await asked) == ["a.md"]
+    await pool.dispose()
 
 
 # What is found.

@@ -94,7 +94,7 @@ def test_what_is_neither_packaged_nor_at_the_hub_is_named_with_its_mend(packages
     assert weights.INSTALL in str(refused.value)
 
 
-def test_a_file_of_the_hub_has_the_sha256_of_the_hub(packages, tmp_path, monkeypatch):
+def test_a_file_that_no_package_has_comes_from_the_hub(packages, tmp_path, monkeypatch):
     fetched = tmp_path / "fetched"
     fetched.write_text("from the hub")
 
@@ -104,7 +104,7 @@ def test_a_file_of_the_hub_has_the_sha256_of_the_hub(packages, tmp_path, monkeyp
         return str(fetched)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    file = File("m.onnx", sha256("x"), ("data_none/m",), "onnx/m.onnx", sha256("from the hub"))
+    file = File("m.onnx", sha256("from the hub"), ("data_none/m",), "onnx/m.onnx")
     folder = weights.ensure(of(file), tmp_path / "cache", quiet)
     assert (folder / "m.onnx").read_text() == "from the hub"
 

@@ -1,0 +1,90 @@
+"""An indexer that is killed again and again loses no document and stores none twice."""
+
+import asyncio
+import random
+import sys
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from aiohttp import web
+from hydra import compose, initialize_config_dir
+
+from runner import config
+from runner.config import Database
+from runner.folders import RESOURCES
+from runner.rag.settings import SETTINGS, Settings
+
+FILES = 30
+KILLS = 3
+ROWS = """SELECT filename, chunk_index, md5(content), file_hash, metadata::text
+          FROM rag_documents ORDER BY 1, 2"""
+
+
+@pytest.fixture
+async def embedding_url() -> AsyncIterator[str]:
+    """An OpenAI-shaped embedding server."""
+
+    async def embeddings(request: web.Request) -> web.Response:
+        texts = (await request.json())["input"]
+        numbers = [1.0 + zlib.crc32(text.encode()) % 7 for text in texts]
+        data = [{"index": at, "embedding": [one] * 384} for at, one in enumerate(numbers)]
+        return web.json_response({"data": data})
+
+    application = web.Application(client_max_size=2**24)
+    application.router.add_post("/v1/embeddings", embeddings)
+    server = web.AppRunner(application, shutdown_timeout=0)
+    await server.setup()
+    await web.TCPSite(server, "127.0.0.1", 0).start()
+    host, port = server.addresses[0][:2]
+    yield f"http://{host}:{port}/v1"
+    await server.cleanup()
+
+
+@pytest.fixture
+def settings(
+    embedding_url: str, database: Database, postgres_socket: str, tmp_path: Path
+) -> Settings:
+    """For an indexer of small files with a few chunks each."""
+    for number in range(FILES):
+        lines = (f"Line {line} of file {number}.\n" for line in range(20 * number))
+        (tmp_path / f"{number:02}.md").write_text(f"# File {number}\n\n{''.join(lines)}")
+    overrides = [f"rag.docs_dir={tmp_path}", f"rag.embedding_url={embedding_url}"]
+    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
+        whole = config.load(compose("config", overrides))
+    return Settings(whole.rag, tmp_path, database, postgres_socket, whole.log)
+
+
+async def index(settings: Settings, kill_after: int | None = None) -> int:
+    """Runs an indexer until all is done, or kills it after so many documents. How many it told."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "runner.rag", SETTINGS.dump_json(settings).decode()),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout
+    told = 0
+    async for line in process.stdout:
+        told += b" chunk" in line and line.startswith(b'{"line"')
+        if line.startswith(b'{"summary"') or told == kill_after:
+            break
+    process.kill()
+    await process.communicate()
+    return told
+
+
+async def test_an_indexer_that_was_killed_thrice_ends_with_the_same_rows(
+    settings: Settings, superuser: psycopg.Connection
+) -> None:
+    assert await index(settings) == FILES
+    expected = superuser.execute(ROWS).fetchall()
+    superuser.execute("TRUNCATE rag_documents")
+    chance = random.Random(1)
+    for _ in range(KILLS):
+        stop = chance.randint(1, FILES // KILLS - 1)
+        assert await index(settings, stop) == stop
+    left = await index(settings)
+    assert 0 < left < FILES
+    assert superuser.execute(ROWS).fetchall() == expected
