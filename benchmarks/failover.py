@@ -299,7 +299,7 @@ async def permits(runs: int) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, "switchboard")
         board = Switchboard(1, settings, nothing, Metrics())  # type: ignore[arg-type]
-        async with board, open_switchboard(board, path):
+        async with board, open_switchboard(board, path, lambda _: None):
             line = await connect(path)
             for _ in range(runs):
                 for _ in range(20):

@@ -37,8 +37,9 @@ class VoiceAgent(Agent):
         instructions: str,
         search: Search | None,
         apology: str,
+        history: llm.ChatContext | None = None,
     ) -> None:
-        super().__init__(instructions=instructions)
+        super().__init__(instructions=instructions, chat_ctx=history)
         self._apology = apology
         self._search = search
 

@@ -26,6 +26,7 @@ def main() -> None:
     """The console script: exit status 0, 1 with one message, or 130 when interrupted."""
     load_dotenv(".env")
     os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")  # jobs hold no model
+    os.environ.setdefault("LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS", "0")  # runner.stalls costs nothing
     launch = hydra.main(
         config_path=str(RESOURCES / "conf"), config_name="config", version_base="1.3"
     )(_run)

@@ -17,6 +17,7 @@ from livekit import rtc
 from runner.audio import Samples, read_wav, sound_bounds, write_wav
 from runner.config import CallTask, Config
 from runner.errors import CallError
+from runner.languages import ATTRIBUTE
 from runner.simulator import service as simulator
 from runner.worker import TURN_TOPIC
 
@@ -195,7 +196,7 @@ async def _in_time(waiting: Any, task: CallTask, failure: str) -> Any:
 
 async def _join(task: CallTask, exits: AsyncExitStack) -> tuple[Ear, Mouth]:
     """Enters a room through the token endpoint, with a microphone and an ear."""
-    access = await _token(task.url)
+    access = await _token(task.url, task.language)
     room, ear, mouth = rtc.Room(), Ear(), Mouth()
     listening: set[asyncio.Task[None]] = set()
 
@@ -233,11 +234,12 @@ async def _join(task: CallTask, exits: AsyncExitStack) -> tuple[Ear, Mouth]:
     return ear, mouth
 
 
-async def _token(url: str) -> dict[str, str]:
+async def _token(url: str, language: str | None) -> dict[str, str]:
+    said = {"participant_attributes": {ATTRIBUTE: language}} if language else {}
     try:
         async with (
             aiohttp.ClientSession() as http,
-            http.post(f"{url}/api/token", json={}) as answer,
+            http.post(f"{url}/api/token", json=said) as answer,
         ):
             body = await answer.json(content_type=None)
             if answer.status >= 400:

@@ -16,7 +16,7 @@ from runner.failover import Chain
 from runner.providers.failure import Failure, Reason
 from runner.providers.request import Answerer, Request
 from runner.providers.speech import SPEECH_RATE_HZ, EndpointSTT, EndpointTTS
-from runner.record import Exhausted, Record, together
+from runner.record import Exhausted, Record, counted, together
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ class _Answer(llm.LLMStream):
     def _ask(self, provider: Answerer) -> AsyncGenerator[llm.ChatChunk, None]:
         """The answer, or what is left of it when another provider began it."""
         self._words.drop()
+        self._record.tokens = {}
         said = self._words.said
         if not said:
             return provider.answer(self._request)
@@ -96,6 +97,8 @@ class _Answer(llm.LLMStream):
         return without_repetition(provider.answer(anew), said)
 
     def _deliver(self, chunk: llm.ChatChunk) -> bool:
+        if cost := chunk.usage:
+            self._record.tokens = counted(cost.prompt_tokens, cost.completion_tokens)
         if not chunk.has_response() or chunk.delta is None:
             if chunk.usage is not None or (chunk.delta and chunk.delta.extra):
                 self._event_ch.send_nowait(chunk)
@@ -155,7 +158,7 @@ class STTChain(_Front, stt.STT[Any]):
         heard: list[stt.SpeechData] = []
 
         async def ask(provider: EndpointSTT) -> AsyncGenerator[str, None]:
-            yield await provider.transcribe(buffer, spoken)
+            yield await provider.transcribe(buffer, language if is_given(language) else None)
 
         def deliver(text: str) -> bool:
             heard.append(stt.SpeechData(language=LanguageCode(spoken), text=text))

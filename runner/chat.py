@@ -10,7 +10,7 @@ import aiohttp
 from livekit.agents import RunResult
 
 from runner import build, database
-from runner.config import Config, GoogleRealtimeLLM
+from runner.config import ChatTask, Config, GoogleRealtimeLLM
 from runner.conversation import Conversation, conversation
 from runner.errors import RunnerError
 from runner.metrics import Metrics
@@ -27,6 +27,7 @@ async def main(config: Config) -> int:
     Raises:
         RunnerError: the configuration's LLM only speaks.
     """
+    assert isinstance(config.task, ChatTask)
     if isinstance(config.llm, GoogleRealtimeLLM):
         raise RunnerError(
             f"llm={config.llm.name} hears and speaks, it does not read. Choose another llm for "
@@ -39,7 +40,7 @@ async def main(config: Config) -> int:
             )
             socket = running.endpoints.postgres_socket
             await database.prepare(config.database, socket, config.agent)
-        user = UserSession(_ROOM, getpass.getuser(), config.llm.name)
+        user = UserSession(_ROOM, getpass.getuser(), config.llm.name, language=config.task.language)
         http = await exits.enter_async_context(aiohttp.ClientSession())
         desk = await exits.enter_async_context(build.switchboard(config, http, Metrics()))
         talk = await exits.enter_async_context(

@@ -11,11 +11,19 @@ from urllib.parse import urlsplit
 from pathspec import GitIgnoreSpec
 
 from runner.candidates import llm_candidates
-from runner.config import CallTask, Config, GoogleLLM, GoogleRealtimeLLM, OpenAILLM
+from runner.config import (
+    CallTask,
+    Config,
+    DbTask,
+    GoogleLLM,
+    GoogleRealtimeLLM,
+    InstructionsTask,
+    OpenAILLM,
+)
 from runner.errors import ConfigError, Problem, RunnerError
 from runner.folders import data_dir
 
-_SWEEPABLE = {"call", "doctor", "eval", "retention", "index", "search"}
+_SWEEPABLE = {"call", "db", "doctor", "eval", "index", "instructions", "retention", "search"}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WHOLE_MACHINE = {"0.0.0.0", "::", ""}  # noqa: S104  (named to be refused)
 
@@ -36,12 +44,25 @@ def check(config: Config, *, sweep: bool = False) -> None:
         raise ConfigError(problems)
 
 
+def check_contexts(config: Config) -> None:
+    """The one rule that settings may break which change while calls run.
+
+    Raises:
+        ConfigError: an answer may take more of a context than there is.
+    """
+    if problems := list(_contexts(config)):
+        raise ConfigError(problems)
+
+
 def without_effect(config: Config) -> list[str]:
     """Sentences: which keys change nothing with this LLM, and why."""
     if not isinstance(config.llm, GoogleRealtimeLLM):
         return []
     name = config.llm.name
-    turn = "turn.endpointing_delay_s, turn.preemptive_generation and turn.min_interruption_s"
+    turn = (
+        "turn.endpointing_delay_s, turn.max_turn_s, turn.preemptive_generation and "
+        "turn.min_interruption_s"
+    )
     sentences = [
         f"stt_tts and gpu have no effect: {name} hears and speaks by itself.",
         f"fallback, failover and stand_in.llm have no effect: nothing steps in for {name}.",
@@ -181,9 +202,41 @@ def _files(config: Config) -> Iterator[Problem]:
         for name in config.task.audio:
             if not Path(name).is_file():
                 yield Problem("task.audio", name, "a WAV file that exists")
+    if isinstance(config.task, DbTask) and config.task.action != "url" and not config.task.file:
+        yield Problem("task.file", "", "the file of the backup", "Set task.file=agent.zip.")
     folder = data_dir(config.deployment)
     if folder.exists() and not folder.is_dir():
         yield Problem("deployment.data_dir", str(folder), "a folder")
 
 
-_RULES = (_chunks, _exclude, _pool, _ports, _chain, _contexts, _keys, _live, _hosts, _files)
+def _instructions(config: Config) -> Iterator[Problem]:
+    """What an action of task=instructions needs."""
+    task = config.task
+    if not isinstance(task, InstructionsTask):
+        return
+    match task.action:
+        case "show" if task.id is None and task.version is None:
+            yield _needed("task.id")
+        case "edit" | "activate" | "deactivate" if task.id is None:
+            yield _needed("task.id")
+        case "restore" if task.version is None:
+            yield _needed("task.version")
+        case "add" if task.persona is None:
+            yield _needed("task.persona")
+    if task.action == "add" and task.text is None and not task.file:
+        yield _needed("task.text")
+    changes = (task.persona, task.language, task.greeting, task.text)
+    if task.action == "edit" and not task.file and all(change is None for change in changes):
+        yield Problem("task.text", None, "set, or another of what may change", "Add task.text=….")
+    if task.text is not None and task.file:
+        yield Problem("task.file", task.file, "empty where task.text is set")
+
+
+def _needed(key: str) -> Problem:
+    return Problem(key, None, "set for this task.action", f"Add {key}=….")
+
+
+_RULES = (
+    *(_chunks, _exclude, _pool, _ports, _chain, _contexts, _keys, _live, _hosts, _files),
+    _instructions,
+)

@@ -3,10 +3,12 @@
 A call in a room and a chat in the terminal are the same conversation with other ears.
 """
 
+import asyncio
 import logging
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +19,27 @@ from livekit.agents import (
     APIConnectOptions,
     UserInputTranscribedEvent,
     inference,
+    llm,
 )
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
-from runner import build, database
+from runner import build, database, logs
 from runner.agent import VoiceAgent, turn_handling
 from runner.chains import STTChain, TTSChain
 from runner.config import Agent as Persona
-from runner.config import Config, GoogleRealtimeLLM
+from runner.config import Config, GoogleRealtimeLLM, Turn
 from runner.errors import DatabaseError
-from runner.fingerprint import fingerprint
+from runner.fingerprint import fingerprint, of_session
 from runner.folders import outbox_dir
+from runner.languages import spoken
+from runner.live import live_config
+from runner.monologue import CappedVAD
 from runner.outbox import Entry, Outbox
 from runner.rag import embedding
 from runner.rag.search import Search
 from runner.record import Record
 from runner.sessions import Publish, Recorder, UserSession
-from runner.store import Instructions, Store
+from runner.store import Instructions, Opening, Store
 from runner.switchboard import Desk
 
 if TYPE_CHECKING:  # it loads Google's client, which only its own calls need
@@ -43,6 +49,7 @@ log = logging.getLogger(__name__)
 
 _POOL_SIZE = 2  # a call writes one message at a time and searches once a turn
 _ONCE = APIConnectOptions(max_retry=0)  # the chains try again by themselves
+_RECALLED_MESSAGES = 200  # what does not fit into the LLM's context is left out later
 _LAST_WORDS_S = 0.5  # for what was said right before hanging up
 _NO_END = 1_000_000  # failed turns in a row after which LiveKit would hang up: the call lives on
 
@@ -58,9 +65,12 @@ class Conversation:
     lifeline: "Lifeline | None" = None
 
     async def greet(self) -> None:
-        """Says the greeting; a speech-to-speech model is asked to say it."""
+        """Says the greeting; a speech-to-speech model is asked to say it. A caller who was cut off
+        after a question is given the answer."""
         if self.lifeline:
             self.lifeline.start(self.greeting)
+        elif self.user.history and self.user.history[-1].role == "user":
+            self.session.generate_reply()
         elif self.greeting:
             self.session.say(self.greeting)
 
@@ -73,8 +83,9 @@ async def conversation(
     user: UserSession,
     publish: Publish,
 ) -> AsyncIterator[Conversation]:
-    """Opens the session's row and reads its persona at this moment; on leaving, writes what is
-    still queued and ends the row. ``desk``: the permits and breakers that it shares.
+    """Opens the session's row, or goes on with the one of a caller who was cut off, and reads its
+    persona at this moment; on leaving, writes what is still queued and ends the row. ``desk``: the
+    permits and breakers that it shares.
 
     Raises:
         ProviderError: no LLM of the chain has its key.
@@ -85,24 +96,29 @@ async def conversation(
             config.database, postgres_socket, pool_size=_POOL_SIZE, application_name="runner-call"
         )
         stack.push_async_callback(engine.dispose)
+        store = Store(engine)
+        config, persona = await _at_this_moment(store, config, user.language)
         embedder = embedding.embedder(config.rag)
         stack.push_async_callback(embedder.aclose)
         search = Search(engine, embedder, config.rag, on_miss=desk.missed_search)
         session = agent_session(config, desk, http, search.candidates, embedder.embed)
 
-        store = Store(engine)
-        outbox = Outbox(store, outbox_dir(config.deployment) / f"{user.session_id}.jsonl")
+        opening = user.opening({"configuration": fingerprint(config), "language": persona.language})
+        await _recall(store, user, opening, config.sessions.grace_s)
+        outbox = Outbox(store, outbox_dir(config.deployment) / f"{uuid.uuid4()}.jsonl")
         stack.push_async_callback(outbox.aclose)
-        outbox.put(Entry("open", str(user.session_id), _opening(config, user)))
-        stack.callback(lambda: outbox.put(Entry("end", str(user.session_id))))
-        persona = await _persona(store, config)
+        session_id = str(user.session_id)
+        outbox.put(Entry("configuration", session_id, of_session(config)))
+        outbox.put(Entry("open", session_id, asdict(opening)))
+        stack.callback(lambda: outbox.put(Entry("end", session_id, {"job_id": user.job_id})))
         searched = search if config.rag.enabled else None
-        lifeline = _lifeline(config, session, persona.instructions, searched)
+        lifeline = _lifeline(config, session, persona.instructions, user.chat_context(), searched)
         agent = (
             lifeline.agent
             if lifeline
             else VoiceAgent(
                 instructions=persona.instructions,
+                history=user.chat_context(),
                 search=searched and searched.in_time,
                 apology=config.agent.apology,
             )
@@ -112,7 +128,8 @@ async def conversation(
         session.on("conversation_item_added", recorder.on_item)
         if searched:
             session.on("user_input_transcribed", partial(_search_ahead, searched))
-        yield Conversation(user, session, agent, persona.greeting or "", lifeline)
+        greeting = config.agent.back if user.history else persona.greeting or ""
+        yield Conversation(user, session, agent, greeting, lifeline)
 
 
 def _search_ahead(search: Search, event: UserInputTranscribedEvent) -> None:
@@ -120,22 +137,38 @@ def _search_ahead(search: Search, event: UserInputTranscribedEvent) -> None:
     search.ahead(event.transcript)
 
 
-def _opening(config: Config, user: UserSession) -> dict[str, object]:
-    return {
-        "room_id": user.room_id,
-        "participant_id": user.participant_id,
-        "llm_provider": user.llm_provider,
-        "context": {"configuration": fingerprint(config)},
-    }
-
-
-async def _persona(store: Store, config: Config) -> Persona | Instructions:
-    """The database's at this moment; the configuration's while the database has none or is away."""
+async def _recall(store: Store, user: UserSession, opening: Opening, grace_s: int) -> None:
+    """Gives ``user`` the session in which they were cut off, and what was said in it."""
+    if user.worker_id is None:
+        return  # nobody comes back to a terminal
     try:
-        return await store.instructions(config.agent.language) or config.agent
+        if found := await store.resume_session(opening, grace_s):
+            user.session_id = found
+            user.history = await store.recall(found, _RECALLED_MESSAGES)
+    except DatabaseError as error:
+        log.warning("whether the caller was here before is not known: %s", error)
+
+
+async def _at_this_moment(
+    store: Store, config: Config, language: str | None
+) -> tuple[Config, Persona | Instructions]:
+    """The persona that a caller of ``language`` gets now, and the configuration for the persona's
+    language with the settings that the database has now."""
+    live, persona = await asyncio.gather(
+        live_config(store, config), _persona(store, config.agent, language)
+    )
+    if live.log != config.log:
+        logs.set_up(live.log)
+    return spoken(live, persona.language), persona
+
+
+async def _persona(store: Store, agent: Persona, language: str | None) -> Persona | Instructions:
+    """The database's; the configuration's while the database has none or is away."""
+    try:
+        return await store.instructions(language or agent.language, agent.language) or agent
     except DatabaseError as error:
         log.warning("the instructions are the configuration's: %s", error)
-        return config.agent
+        return agent
 
 
 def agent_session(
@@ -149,7 +182,7 @@ def agent_session(
     write down is asked to say them again."""
     common: dict[str, Any] = {
         "turn_handling": turn_handling(config),
-        "vad": inference.VAD(model="silero", min_silence_duration=config.turn.vad_silence_s),
+        "vad": _vad(config.turn),
         "conn_options": SessionConnectOptions(
             stt_conn_options=_ONCE,
             llm_conn_options=_ONCE,
@@ -173,20 +206,33 @@ def agent_session(
     return session
 
 
+def _vad(turn: Turn) -> CappedVAD:
+    detector = inference.VAD(
+        model="silero",
+        min_silence_duration=turn.vad_silence_s,
+        max_buffered_speech=turn.max_turn_s,
+    )
+    return CappedVAD(detector, longest_s=turn.max_turn_s, pause_s=turn.endpointing_delay_s)
+
+
 def _ask_again(session: AgentSession[None], sentence: str) -> None:
     with suppress(RuntimeError):  # the call is about to end
         session.say(sentence)
 
 
 def _lifeline(
-    config: Config, session: AgentSession[None], instructions: str, search: Search | None
+    config: Config,
+    session: AgentSession[None],
+    instructions: str,
+    history: llm.ChatContext,
+    search: Search | None,
 ) -> "Lifeline | None":
     """What a speech-to-speech model needs around it, its agent included; None for a chain."""
     if not isinstance(config.llm, GoogleRealtimeLLM):
         return None
     from runner.realtime import Lifeline
 
-    return Lifeline(config.llm, session, instructions, search)
+    return Lifeline(config.llm, session, instructions, history, search)
 
 
 def _services(session: AgentSession[None]) -> dict[str, Record]:

@@ -29,7 +29,7 @@ def url(database: Database, socket_dir: str | None) -> URL:
         username=server.user,
         password=server.password,
         database=database.name,
-        query={"host": server.host, "port": str(server.port)},
+        query={"host": server.host, "port": str(server.port), **server.parameters},
     )
 
 

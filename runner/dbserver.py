@@ -4,13 +4,16 @@ import math
 import os
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.errors import ConnectionTimeout
 from psycopg.rows import class_row
 
 from runner import sql
 from runner.config import Database
+from runner.config.address import from_url
 from runner.errors import DatabaseError
 
 EMBEDDED_PORT = 5432  # nothing listens there: it names the socket's file
@@ -19,13 +22,18 @@ EMBEDDED_USER = "postgres"
 Connection = psycopg.AsyncConnection[Any]
 Row = TypeVar("Row")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of sql/schema.sql, which writes it into the database."""
 
 _OLDEST_VERSION = 13
 _MAINTENANCE_DATABASE = "postgres"  # entered where the configured one cannot be
 _OPTIONS = "-c statement_timeout=60s"  # another start may hold the lock under which things are made
 _ADDRESS = "database.host and database.port (POSTGRES_HOST, POSTGRES_PORT)"
+_OURS = (
+    *("host", "hostaddr", "port", "dbname", "user", "password", "passfile"),
+    *("connect_timeout", "client_encoding", "application_name", "options"),
+)
+"""Of libpq's parameters: those that the configuration and the program give."""
 _START_IT = f"Start PostgreSQL there, or set {_ADDRESS} to where it runs."
 _AT_START = "`python -m runner` creates what is missing."
 
@@ -47,7 +55,6 @@ class State:
     may_create_vector: bool
     may_create_tables: bool
     missing_tables: list[str]
-    has_message_id: bool
     version: int
 
     @property
@@ -55,8 +62,8 @@ class State:
         """What calls cannot do without, in words; empty: nothing."""
         missing = [] if self.has_vector else ["the extension vector"]
         missing += [f"the table {table}" for table in self.missing_tables]
-        if not self.has_message_id and "conversation_messages" not in self.missing_tables:
-            missing.append("the column message_id of conversation_messages")
+        if not missing and self.version < SCHEMA_VERSION:
+            missing.append(f"what schema {SCHEMA_VERSION} added to {self.version}")
         return ", ".join(missing)
 
 
@@ -79,7 +86,19 @@ class Server:
     @property
     def password(self) -> str | None:
         """From the environment; None leaves it to libpq (PGPASSWORD, ~/.pgpass)."""
-        return None if self.socket_dir else os.environ.get(self.database.password_env) or None
+        if self.socket_dir:
+            return None
+        in_url = from_url(self.database.url_env).get("password")
+        return in_url or os.environ.get(self.database.password_env) or None
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What else libpq is told: what the URL of the environment says beyond the keys of the
+        configuration, such as sslmode."""
+        if self.socket_dir:
+            return {}
+        parts = from_url(self.database.url_env)
+        return {name: value for name, value in parts.items() if name not in _OURS}
 
     @property
     def host(self) -> str:
@@ -90,6 +109,16 @@ class Server:
     def port(self) -> int:
         """The TCP port, or the number in the socket's name."""
         return EMBEDDED_PORT if self.socket_dir else self.database.port
+
+    @property
+    def address(self) -> str:
+        """A URL for psql and other clients, without the password."""
+        user, name = quote(self.user, safe=""), quote(self.database.name, safe="")
+        if self.host.startswith("/"):
+            folder = quote(self.host, safe="")
+            return f"postgresql://{user}@/{name}?host={folder}&port={self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"postgresql://{user}@{host}:{self.port}/{name}"
 
     @property
     def connect_timeout_s(self) -> int:
@@ -126,6 +155,7 @@ class Server:
 
     async def _connect(self, name: str, *, autocommit: bool) -> Connection:
         return await psycopg.AsyncConnection.connect(
+            make_conninfo(**self.parameters),
             host=self.host,
             port=self.port,
             user=self.user,
@@ -198,9 +228,11 @@ class Server:
                 f"variable {self.database.password_env} (database.password_env)."
             )
         if error.pgconn and error.pgconn.used_password:
+            in_url = "password" in from_url(self.database.url_env)
+            key = "url_env" if in_url else "password_env"
             return (
                 f"{self} did not accept the user {self.user} with the password in "
-                f"{self.database.password_env}. Correct that variable (database.password_env), or "
+                f"{getattr(self.database, key)}. Correct that variable (database.{key}), or "
                 "database.user (POSTGRES_USER)."
             )
         return f"{self} failed: {reason}."

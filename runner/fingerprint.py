@@ -17,6 +17,11 @@ def of_configuration(config: Config) -> dict[str, Any]:
     return whole
 
 
+def of_session(config: Config) -> dict[str, Any]:
+    """The configuration of a session, and the fingerprint under which it is stored."""
+    return {"fingerprint": fingerprint(config), "configuration": of_configuration(config)}
+
+
 def fingerprint(config: Config) -> str:
     """The same for the same configuration, whatever its order: 16 hexadecimal digits of the
     SHA-256 of its JSON."""

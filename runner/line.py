@@ -9,7 +9,7 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,8 +22,12 @@ from runner.switchboard import Key, Outcome, Switchboard
 log = logging.getLogger(__name__)
 
 
+Lost = Callable[[str], None]
+"""Told the room of a call whose line broke before it was over."""
+
+
 @asynccontextmanager
-async def open_switchboard(switchboard: Switchboard, path: Path) -> AsyncIterator[None]:
+async def open_switchboard(switchboard: Switchboard, path: Path, lost: Lost) -> AsyncIterator[None]:
     """Takes lines at the socket ``path`` for as long as the block lasts."""
     extensions: set[_Extension] = set()
 
@@ -32,6 +36,8 @@ async def open_switchboard(switchboard: Switchboard, path: Path) -> AsyncIterato
         extensions.add(extension)
         await extension.serve()
         extensions.discard(extension)
+        if extension.room is not None:
+            lost(extension.room)
 
     server = await asyncio.start_unix_server(take, path)
     path.chmod(0o600)  # noqa: ASYNC240  a socket file of ours
@@ -55,6 +61,8 @@ class _Extension:
         self._reader = reader
         self._writer = writer
         self._permits: dict[int, asyncio.Task[None]] = {}
+        self.room: str | None = None
+        """Where the call is; None: it has not begun, or is over."""
 
     async def serve(self) -> None:
         """Answers until the call hangs up, or dies; then all that it held is free."""
@@ -73,6 +81,7 @@ class _Extension:
 
     async def hang_up(self) -> None:
         """Ends the line from this end."""
+        self.room = None
         self._writer.close()
         await self._writer.wait_closed()
 
@@ -82,8 +91,12 @@ class _Extension:
                 self._permits[number] = asyncio.create_task(self._hold(number))
             case {"free": number}:
                 self._permits.pop(number).cancel()
+            case {"room": room}:
+                self.room = room
             case {"missed_search": True}:
                 self._switchboard.missed_search()
+            case {"stalled": True}:
+                self._switchboard.stalled()
             case {"report": fields}:
                 self._switchboard.report(_outcome(fields))
 
@@ -140,8 +153,17 @@ class Line:
     def missed_search(self) -> None:
         self._send({"missed_search": True})
 
+    def stalled(self) -> None:
+        """Counts a stall of this call's event loop."""
+        self._send({"stalled": True})
+
+    def begin(self, room: str) -> None:
+        """The call is in ``room``: should its process die, another one is sent there."""
+        self._send({"room": room})
+
     async def aclose(self) -> None:
-        """Hangs up."""
+        """The call is over."""
+        self._send({"room": None})
         self._listening.cancel()
         self._writer.close()
         with suppress(asyncio.CancelledError, ConnectionError):

@@ -46,6 +46,12 @@ class Metrics:
             "Answers that went out without passages, because the search took too long",
             registry=self._registry,
         )
+        self.stalls = Counter(
+            "runner_event_loop_stalls",
+            "Times in which an event loop did nothing else for half a second or longer",
+            ["process"],
+            registry=self._registry,
+        )
         self._permits = Gauge(
             "runner_llm_permits", "LLM requests, by state", ["state"], registry=self._registry
         )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from runner.errors import DatabaseAwayError, DatabaseError
-from runner.store import Store
+from runner.store import Opening, Store
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +31,29 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _FLUSH_TIMEOUT_S = 3.0  # LiveKit kills a job 10 s after its end has begun
 
 
+def _boot() -> str:
+    """Which run of the machine this is: as long as it lasts, processes share a monotonic clock."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return str(uuid.uuid4())  # no Linux: this process and its like
+
+
+_BOOT = _boot()
+
+
 @dataclass(frozen=True)
 class Entry:
-    """Something that happened in a call. ``at``: when, in seconds since 1970."""
+    """Something that happened in a call. ``at``: when, in seconds since 1970. ``tick``: the same
+    on the monotonic clock of the machine's run ``boot``."""
 
-    kind: Literal["open", "message", "end"]
+    kind: Literal["configuration", "open", "message", "end"]
     session_id: str
     values: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     at: float = field(default_factory=time.time)
+    tick: float = field(default_factory=time.monotonic)
+    boot: str = _BOOT
 
     def line(self) -> bytes:
         """How it stands in the file."""
@@ -47,7 +61,10 @@ class Entry:
 
     @property
     def age_s(self) -> float:
-        """How long ago it happened; never negative, though a clock may be set back."""
+        """How long ago it happened, whatever was done to the clock. Only after the machine was
+        started anew the clock is asked; it may have been set back, but no age is negative."""
+        if self.boot == _BOOT:
+            return time.monotonic() - self.tick
         return max(time.time() - self.at, 0.0)
 
 
@@ -191,14 +208,16 @@ async def deliver(store: Store, entry: Entry) -> None:
     session_id = uuid.UUID(entry.session_id)
     try:
         match entry.kind:
+            case "configuration":
+                await store.keep_configuration(**entry.values)
             case "open":
-                await store.open_session(session_id, **entry.values)
+                await store.open_session(session_id, Opening(**entry.values))
             case "message":
                 await store.add_message(
                     session_id, uuid.UUID(entry.id), **entry.values, age_s=entry.age_s
                 )
             case "end":
-                await store.end_session(session_id)
+                await store.end_session(session_id, **entry.values)
     except DatabaseAwayError:
         raise
     except DatabaseError as error:

@@ -21,6 +21,7 @@ from livekit.agents import (
     RunContext,
     llm,
 )
+from livekit.agents.metrics import RealtimeModelMetrics
 
 from runner.agent import Search, delimited
 from runner.candidates import secret
@@ -28,6 +29,7 @@ from runner.config import GoogleRealtimeLLM
 from runner.providers.failure import Failure, Reason
 from runner.providers.google_live import broke_off, failure_of
 from runner.rag.search import Hit
+from runner.record import counted
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +54,25 @@ class RealtimeAgent(Agent):
     """
 
     def __init__(
-        self, *, instructions: str, search: Search | None, service: dict[str, object]
+        self,
+        *,
+        instructions: str,
+        history: llm.ChatContext,
+        search: Search | None,
+        service: dict[str, object],
     ) -> None:
         tool = llm.function_tool(
             self._search_documents, name="search_documents", description=_SEARCH_TOOL
         )
-        super().__init__(instructions=instructions, tools=[tool] if search else [])
+        super().__init__(
+            instructions=instructions, chat_ctx=history, tools=[tool] if search else []
+        )
         self._search = search
         self._service = service
         self._searches: dict[str, asyncio.Task[list[Hit] | None]] = {}
         self.passages: list[Hit] = []
         """What was found for the answer that is still to come."""
+        self._cost: RealtimeModelMetrics | None = None
 
     def watch(self, session: AgentSession[None]) -> None:
         """From now on the session's messages carry their sources. Before anybody who reads them:
@@ -96,15 +106,25 @@ class RealtimeAgent(Agent):
             if search is not None and search.done() and not search.cancelled():
                 self.passages += search.result() or []
 
+    def on_cost(self, cost: RealtimeModelMetrics) -> None:
+        """What an answer cost. It comes with the answer's end, before it was heard to the end."""
+        self._cost = cost
+
     def _on_item(self, event: ConversationItemAddedEvent) -> None:
         message = event.item
         if not isinstance(message, llm.ChatMessage):
             return
         if message.role == "assistant":
-            message.extra["service"] = self._service
+            message.extra["service"] = self._service | self._tokens(message.id)
             if self.passages:
                 message.extra["passages"] = self.passages
         self.passages = []  # an answer that was never heard leaves none to the next
+
+    def _tokens(self, answer: str) -> dict[str, object]:
+        cost = self._cost
+        if cost is None or cost.request_id != answer:
+            return {}
+        return {"tokens": counted(cost.input_tokens, cost.output_tokens)}
 
 
 class Lifeline:
@@ -114,6 +134,7 @@ class Lifeline:
         config: the provider's section.
         session: not started yet; its LLM is `live_model`'s.
         instructions: the agent's.
+        history: what was said before, to a caller who was cut off.
         search: the documents; None: there are none.
     """
 
@@ -122,11 +143,13 @@ class Lifeline:
         config: GoogleRealtimeLLM,
         session: AgentSession[None],
         instructions: str,
+        history: llm.ChatContext,
         search: Search | None,
     ) -> None:
         assert isinstance(session.llm, llm.RealtimeModelFallbackAdapter)
         self.agent = RealtimeAgent(
             instructions=instructions,
+            history=history,
             search=search,
             service={
                 "provider": config.name,
@@ -155,6 +178,7 @@ class Lifeline:
         answered shows in nothing else."""
         model_session = self.agent.realtime_llm_session
         model_session.on("generation_created", self._on_answer)
+        model_session.on("metrics_collected", self.agent.on_cost)
         model_session.on("input_speech_stopped", self._on_answer_ended)
         if greeting:
             self._spawn(self._ask(f"Greet the caller with: {greeting}"))

@@ -28,6 +28,9 @@ class Record:
     """Whose output is being handed on, or was handed on last."""
     model: str = ""
     permit_wait_s: float = 0.0
+    tokens: dict[str, int] = field(default_factory=dict)
+    """What an LLM's answer cost, ``prompt`` and ``completion``, as who ended it counted; empty: it
+    did not say."""
     first_output_s: float | None = None
     complete: bool = False
     """Nothing may follow what was handed on, such as a tool call: a failure after it is an end."""
@@ -58,6 +61,7 @@ class Record:
 
     def metadata(self) -> dict[str, object]:
         """What is stored with the message and shown on the page."""
+        known = {"tokens": self.tokens} if self.tokens else {}
         return {
             "provider": self.speaker,
             "model": self.model,
@@ -66,7 +70,14 @@ class Record:
                 {"provider": tried.provider, "reason": str(tried.reason)} for tried in self.failed
             ],
             "permit_wait_s": round(self.permit_wait_s, 4),
+            **known,
         }
+
+
+def counted(prompt: int, completion: int) -> dict[str, int]:
+    """Tokens as a provider counts them; it writes 0 for what it did not count."""
+    counts = {"prompt": prompt, "completion": completion}
+    return {side: count for side, count in counts.items() if count}
 
 
 def together(records: Iterable[Record]) -> Record:

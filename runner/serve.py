@@ -4,8 +4,10 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Coroutine
+import uuid
+from collections.abc import Awaitable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,22 +15,24 @@ from typing import Any
 import aiohttp
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runner import build, checks, database, probes
+from runner import build, checks, database, probes, stalls
 from runner.config import Config
 from runner.errors import ServiceError
 from runner.fingerprint import fingerprint, of_configuration
 from runner.indexing import Indexing
-from runner.line import open_switchboard
+from runner.line import Lost, open_switchboard
 from runner.metrics import Metrics
 from runner.operator_api import start_operator_api
 from runner.probes import StandIn
 from runner.progress import Progress
+from runner.rescue import Rescue
+from runner.rooms import Rooms
 from runner.stack import Running, needs, stack
 from runner.store import Store
 from runner.switchboard import Switchboard
 from runner.upkeep import Upkeep
 from runner.web import Access, start_page
-from runner.worker import Worker
+from runner.worker import Entry, Worker
 
 log = logging.getLogger(__name__)
 
@@ -44,32 +48,50 @@ async def main(config: Config) -> int:
     Raises:
         RunnerError: something that calls need did not start, or died for good.
     """
-    _cancel_on_signal()
+    stopping = _on_signals()
     try:
-        await _serve(config)
+        await _serve(config, stopping)
     except asyncio.CancelledError:
         log.info("ended")
     return 0
 
 
-def _cancel_on_signal() -> None:
-    """The first SIGINT or SIGTERM cancels this task, the others are ignored.
+@dataclass
+class Stopping:
+    """How SIGTERM ends the program: at once, but for a runner that takes calls; that one
+    drains, until the next signal."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    drains: bool = False
+
+
+def _on_signals() -> Stopping:
+    """SIGINT cancels this task, and so does SIGTERM where nothing is to be drained, or the second
+    time. Once it is being cancelled, signals are ignored.
 
     Set before the worker starts: livekit-agents masks SIGINT while it starts a process and puts
     back the handler that it found, which would undo a later one.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
+    stopping = Stopping()
 
     def stop() -> None:
         if not task.cancelling():
             task.cancel()
 
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop)
+    def terminate() -> None:
+        if stopping.drains and not stopping.asked.is_set():
+            stopping.asked.set()
+        else:
+            stop()
+
+    loop.add_signal_handler(signal.SIGINT, stop)
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    return stopping
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, stopping: Stopping) -> None:
     began = time.monotonic()
     async with AsyncExitStack() as exits:
         with Progress() as progress:
@@ -80,9 +102,18 @@ async def _serve(config: Config) -> None:
             if config.rag.enabled:
                 exits.push_async_callback(indexing.stop)
                 indexing.start()
+            worker_id = uuid.uuid4()
+            store, rooms = Store(engine), Rooms(config.livekit, running.keys)
+            rescue = Rescue(config, store, rooms, worker_id)
             metrics = Metrics()
-            switchboard, line = await _switchboard(config, metrics, exits)
-            worker = Worker(config, running.keys, running.endpoints.postgres_socket, line)
+            exits.enter_context(stalls.watched("the runner", metrics.stalls.labels("runner").inc))
+
+            def lost(room: str) -> None:
+                rescue.lost(room, killed=worker.killed(room))
+
+            switchboard, line = await _switchboard(config, metrics, lost, exits)
+            entry = Entry(config, running.endpoints.postgres_socket, line, worker_id)
+            worker = Worker(entry, running.keys)
             status = Status(config, running)
             page = await start_page(config.web, _access(config, running), worker, status)
             exits.push_async_callback(page.cleanup)
@@ -93,10 +124,24 @@ async def _serve(config: Config) -> None:
             await _register(config, worker, exits)
             if config.rag.enabled:
                 await indexing.looked(config.deployment.ready_timeout_s)
-        upkeep = Upkeep(config, Store(engine), running.keys)
-        await exits.enter_async_context(upkeep.running())
+        await exits.enter_async_context(rescue.running())
+        await exits.enter_async_context(Upkeep(config, store, rooms).running())
         await _announce(config, status, time.monotonic() - began)
-        await running.failed()
+        stopping.drains = True
+        await _until(running.failed(), stopping.asked.wait())
+        await _until(running.failed(), worker.drain())
+
+
+async def _until(*ends: Awaitable[object]) -> None:
+    """Waits for the first of ``ends``, and raises what it raised."""
+    tasks = [asyncio.ensure_future(end) for end in ends]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in done:
+        task.result()
 
 
 class Status:
@@ -149,14 +194,14 @@ async def _database(config: Config, running: Running, exits: AsyncExitStack) -> 
 
 
 async def _switchboard(
-    config: Config, metrics: Metrics, exits: AsyncExitStack
+    config: Config, metrics: Metrics, lost: Lost, exits: AsyncExitStack
 ) -> tuple[Switchboard, Path]:
     """The permits and breakers of all calls, and the socket at which calls find them."""
     http = await exits.enter_async_context(aiohttp.ClientSession())
     switchboard = await exits.enter_async_context(build.switchboard(config, http, metrics))
     folder = exits.enter_context(TemporaryDirectory(prefix="runner-"))  # a short path, ours alone
     path = Path(folder, "switchboard")
-    await exits.enter_async_context(open_switchboard(switchboard, path))
+    await exits.enter_async_context(open_switchboard(switchboard, path, lost))
     return switchboard, path
 
 
@@ -194,6 +239,7 @@ def _access(config: Config, running: Running) -> Access:
         api_key=running.keys.api_key,
         api_secret=running.keys.api_secret,
         agent_name=config.livekit.agent_name,
+        grace_s=config.sessions.grace_s,
     )
 
 

@@ -17,6 +17,7 @@ from livekit.agents import ConversationItemAddedEvent, llm
 from runner.outbox import Entry, Outbox
 from runner.rag.search import Hit
 from runner.record import Record
+from runner.store import Message, Opening
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +35,45 @@ _LAST_LINES_S = 1.0
 
 @dataclass
 class UserSession:
-    """A caller alone: who they are, and which room they are in."""
+    """A caller alone: who they are, which room they are in, and what has been said.
+
+    ``session_id`` and ``history`` (the oldest message first) are new, or those with which a caller
+    goes on who was cut off. ``language``: as they named it. ``worker_id`` and ``job_id`` answer for
+    it; the terminal has none.
+    """
 
     room_id: str
     participant_id: str
     llm_provider: str
+    worker_id: str | None = None
+    job_id: str = ""
+    language: str | None = None
     session_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    history: list[Message] = field(default_factory=list)
+
+    def opening(self, context: dict[str, object]) -> Opening:
+        """How it is stored."""
+        return Opening(
+            room_id=self.room_id,
+            participant_id=self.participant_id,
+            llm_provider=self.llm_provider,
+            context=context,
+            worker_id=self.worker_id,
+            job_id=self.job_id,
+        )
+
+    def chat_context(self) -> llm.ChatContext:
+        """The history as an LLM is given it."""
+        context = llm.ChatContext.empty()
+        for message in self.history:
+            context.add_message(role=message.role, content=message.content)
+        return context
 
 
 @dataclass(frozen=True)
 class Turn:
     """A message as it is stored and shown. ``services``: for each capability who was asked and who
-    served. ``stages_s`` in seconds; absent: not measured."""
+    served, of the LLM with its tokens. ``stages_s`` in seconds; absent: not measured."""
 
     role: str
     text: str
@@ -55,13 +83,15 @@ class Turn:
     stages_s: dict[str, float]
 
     def metadata(self) -> dict[str, object]:
-        """The JSONB beside the message."""
+        """The JSONB beside the message. ``response_s``: from the caller's last sound to the first
+        of the answer; null: nobody waited, as at a greeting, or it was not heard."""
         return {
             "interrupted": self.interrupted,
             "sources": self.sources,
             "served_by": {name: service["provider"] for name, service in self.services.items()},
             "services": self.services,
             "stages_s": self.stages_s,
+            "response_s": self.stages_s.get("e2e"),
         }
 
     def __str__(self) -> str:
@@ -94,10 +124,14 @@ class Recorder:
         self._publisher = asyncio.create_task(self._tell(), name="page")
 
     def on_item(self, event: ConversationItemAddedEvent) -> None:
-        """Takes a message that was said, with what is known of it at that moment. Never waits."""
-        if not isinstance(event.item, llm.ChatMessage):
-            return
-        turn = self._turn(event.item)
+        """Takes a message that was said. Never waits, and does the work when the session, which
+        calls it in the middle of a turn, has gone on."""
+        if isinstance(event.item, llm.ChatMessage):
+            asyncio.get_running_loop().call_soon(self._keep, event.item)
+
+    def _keep(self, message: llm.ChatMessage) -> None:
+        """Stores and tells a message, with what is known of it at that moment."""
+        turn = self._turn(message)
         log.info("%s", turn)
         values = {"role": turn.role, "content": turn.text, "metadata": turn.metadata()}
         self._outbox.put(Entry("message", str(self._session.session_id), values))
@@ -106,6 +140,7 @@ class Recorder:
 
     async def aclose(self) -> None:
         """Tells the page the last lines, for a moment at most, and stops."""
+        await asyncio.sleep(0)  # what was said last is kept
         with suppress(TimeoutError):
             await asyncio.wait_for(self._lines.join(), _LAST_LINES_S)
         self._publisher.cancel()

@@ -183,7 +183,9 @@ async def _postgres(config: Config) -> _Part:
 
 def _why_not_embedded(config: Config) -> str:
     """Why the user means the Postgres of the configuration and no other; empty: may be another."""
-    variable = config.database.password_env
+    variable, url = config.database.password_env, config.database.url_env
+    if os.environ.get(url):
+        return f"{url} is set (unset it to have an embedded one)"
     if config.database.host not in _LOOPBACK:
         return f"database.host is {config.database.host}"
     if os.environ.get(variable):

@@ -1,7 +1,7 @@
-"""The five tables as SQLModel classes, and what calls read from them and write to them.
+"""What calls read from the tables and write to them.
 
-``sql/schema.sql`` is what creates the tables; the classes say the same to Python. Every time is
-the database's ``NOW()``, in its time zone and without naming it: Python's clock is never written.
+Every time is the database's ``NOW()``, in its time zone and without naming it: Python's clock is
+never written.
 """
 
 import math
@@ -9,14 +9,11 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from pgvector.sqlalchemy import VECTOR
 from psycopg.types.json import Jsonb
-from sqlalchemy import DDL, CursorResult, DateTime, Index, UniqueConstraint, event, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import CursorResult
 from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
@@ -26,128 +23,18 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlmodel import Field, SQLModel, Text, col, select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from runner import sql
-from runner.config import EMBEDDING_DIMENSIONS, Agent
+from runner.config import Agent
 from runner.errors import DatabaseAwayError, DatabaseError
+from runner.tables import ConversationMessage
 
 _AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 """What SQLAlchemy raises while there is no server, no connection, or it goes down."""
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates, which PostgreSQL refuses
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-def _default(expression: str, **column: Any) -> Any:
-    """A nullable column whose value the database sets."""
-    return Field(default=None, sa_column_kwargs={"server_default": text(expression)}, **column)
-
-
-def _now() -> Any:
-    return _default("now()", sa_type=DateTime)
-
-
-def _json(name: str | None = None) -> Any:
-    column = {"name": name} if name else {}
-    return Field(default=None, sa_type=JSONB(none_as_null=True), sa_column_kwargs=column)
-
-
-class AgentInstructions(SQLModel, table=True):
-    """What the agent is told, and how it greets."""
-
-    __tablename__ = "agent_instructions"
-
-    id: int | None = Field(default=None, primary_key=True)
-    name: str = Field(max_length=255)
-    instructions: str = Field(sa_type=Text)
-    is_active: bool | None = _default("true")
-    is_local_mode: bool | None = _default("false")
-    initial_greeting: str | None = Field(default=None, sa_type=Text)
-    language: str | None = _default("'en'", max_length=10)
-    created_at: datetime | None = _now()
-    updated_at: datetime | None = _now()
-
-
-class AgentSession(SQLModel, table=True):
-    """A call."""
-
-    __tablename__ = "agent_sessions"
-    __table_args__ = (
-        Index(
-            "agent_sessions_active_last_activity_idx",
-            "last_activity",
-            postgresql_where=text("status = 'active'"),
-        ),
-    )
-
-    id: int | None = Field(default=None, primary_key=True)
-    session_id: UUID = Field(unique=True)
-    room_id: str | None = Field(default=None, max_length=255)
-    participant_id: str | None = Field(default=None, max_length=255)
-    llm_provider: str | None = Field(default=None, max_length=50)
-    status: str | None = _default("'active'", max_length=20)
-    context: dict[str, Any] | None = _json()
-    message_count: int | None = _default("0")
-    created_at: datetime | None = _now()
-    last_activity: datetime | None = _now()
-    ended_at: datetime | None = Field(default=None, sa_type=DateTime)
-
-
-class ConversationMessage(SQLModel, table=True):
-    """What was said. ``meta`` is the column ``metadata``: SQLAlchemy keeps that name."""
-
-    __tablename__ = "conversation_messages"
-    __table_args__ = (
-        Index("conversation_messages_session_id_created_at_idx", "session_id", "created_at"),
-    )
-
-    id: int | None = Field(default=None, primary_key=True)
-    session_id: UUID | None = Field(
-        default=None, foreign_key="agent_sessions.session_id", ondelete="CASCADE"
-    )
-    role: str = Field(max_length=20)
-    content: str = Field(sa_type=Text)
-    meta: dict[str, Any] | None = _json("metadata")
-    created_at: datetime | None = _now()
-    message_id: UUID | None = Field(default=None, unique=True)
-
-
-class RagDocument(SQLModel, table=True):
-    """A chunk of a document."""
-
-    __tablename__ = "rag_documents"
-    __table_args__ = (
-        UniqueConstraint("filename", "chunk_index"),
-        Index(
-            "rag_documents_content_idx",
-            text("to_tsvector('english', regexp_replace(content, '[^[:alnum:]]+', ' ', 'g'))"),
-            postgresql_using="gin",
-        ),
-    )
-
-    id: int | None = Field(default=None, primary_key=True)
-    filename: str = Field(max_length=500)
-    content: str = Field(sa_type=Text)
-    chunk_index: int
-    total_chunks: int | None = None
-    embedding: list[float] | None = Field(default=None, sa_type=VECTOR(EMBEDDING_DIMENSIONS))
-    file_hash: str | None = Field(default=None, max_length=64)
-    meta: dict[str, Any] | None = _json("metadata")
-    created_at: datetime | None = _now()
-    updated_at: datetime | None = _now()
-
-
-class SystemConfig(SQLModel, table=True):
-    """A setting that changes while calls run."""
-
-    __tablename__ = "system_config"
-
-    key: str = Field(primary_key=True, max_length=255)
-    value: Any = Field(sa_type=JSONB, nullable=False)
-    description: str | None = Field(default=None, sa_type=Text)
-    created_at: datetime | None = _now()
-    updated_at: datetime | None = _now()
 
 
 @dataclass(frozen=True)
@@ -159,6 +46,36 @@ class Instructions:
     instructions: str
     greeting: str | None
     language: str
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a session begins. ``job_id``: the LiveKit job that talks in it; ``worker_id``: the worker
+    that answers for the job; None: nobody does, such as in the terminal."""
+
+    room_id: str
+    participant_id: str
+    llm_provider: str
+    context: dict[str, object]
+    worker_id: str | None = None
+    job_id: str = ""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What was said before, by whom."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A session in state active whose worker is dead."""
+
+    session_id: UUID
+    room_id: str | None
+    participant_id: str | None
 
 
 @dataclass(frozen=True)
@@ -178,34 +95,39 @@ class Store:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    async def instructions(self, language: str) -> Instructions | None:
-        """The latest active persona, those in ``language`` first; None: none is active."""
-        result = await self._run("instructions", language=language)
+    async def instructions(self, language: str, otherwise: str = "") -> Instructions | None:
+        """The active persona for ``language``: in it, in a relative of it (pt for pt-br), for any
+        language, in ``otherwise``, else in another; of several the latest. None: none is active."""
+        result = await self._run("instructions", language=language, otherwise=otherwise)
         row = result.mappings().one_or_none()
         return Instructions(**row) if row else None
+
+    async def live_settings(self) -> dict[str, object]:
+        """What ``system_config`` says beside what the program itself keeps there."""
+        result = await self._run("live_settings")
+        return {row.key: row.value for row in result}
 
     async def seed(self, agent: Agent) -> None:
         """Make ``agent`` the persona, unless one is active already."""
         await self._run("seed_instructions", **asdict(agent))
 
-    async def open_session(
-        self,
-        session_id: UUID,
-        *,
-        room_id: str,
-        participant_id: str,
-        llm_provider: str,
-        context: dict[str, object],
-    ) -> None:
+    async def open_session(self, session_id: UUID, opening: Opening) -> None:
         """Begin a session, unless it has begun."""
-        await self._run(
-            "open_session",
-            session_id=session_id,
-            room_id=_storable(room_id),
-            participant_id=_storable(participant_id),
-            llm_provider=llm_provider,
-            context=Jsonb(_storable(context)),
-        )
+        values = _storable(asdict(opening))
+        values["context"] = Jsonb(values["context"])
+        await self._run("open_session", session_id=session_id, **values)
+
+    async def resume_session(self, opening: Opening, grace_s: float) -> UUID | None:
+        """Go on with the session of the same caller in the same room, if it is active, or ended no
+        longer ago than ``grace_s``. A job that talked in it before may not end it any more.
+
+        Returns:
+            Its id; None: there is none, or it has ended for good.
+        """
+        values = _storable(asdict(opening))
+        del values["context"], values["llm_provider"]
+        result = await self._run("resume_session", **values, grace_s=grace_s)
+        return result.scalar_one_or_none()
 
     async def add_message(
         self,
@@ -235,9 +157,42 @@ class Store:
         if not result.rowcount:
             raise DatabaseError(f"The session {session_id} is not in agent_sessions.")
 
-    async def end_session(self, session_id: UUID) -> None:
-        """End a session; one that has ended already keeps its time."""
-        await self._run("end_session", session_id=session_id)
+    async def recall(self, session_id: UUID, limit: int) -> list[Message]:
+        """What was said last in a session, ``limit`` messages at most, in order."""
+        result = await self._run("recall", session_id=session_id, limit=limit)
+        return [Message(**row) for row in result.mappings()]
+
+    async def end_session(self, session_id: UUID, job_id: str | None = None) -> None:
+        """End a session; one that has ended already keeps its time. ``job_id``: only if no other
+        job has gone on with it."""
+        await self._run("end_session", session_id=session_id, job_id=job_id)
+
+    async def end_room(self, room_id: str) -> None:
+        """End what is active in a room."""
+        await self._run("end_room", room_id=_storable(room_id))
+
+    async def beat(self, worker_id: UUID) -> dict[UUID, int]:
+        """Say that a worker lives.
+
+        Returns:
+            The beats of all others.
+        """
+        result = await self._run("beat", worker_id=worker_id)
+        return {row.worker_id: row.beat for row in result}
+
+    async def leave(self, worker_id: UUID, beat: int | None = None) -> None:
+        """Strike a worker off; with ``beat`` only if it has not moved on from there."""
+        await self._run("leave", worker_id=worker_id, beat=beat)
+
+    async def adopt_orphans(self, worker_id: UUID) -> list[Orphan]:
+        """The active sessions whose workers were struck off; they are this worker's from now on."""
+        result = await self._run("adopt_orphans", worker_id=worker_id)
+        return [Orphan(**row) for row in result.mappings()]
+
+    async def now_s(self) -> float:
+        """The database's time, in seconds since 1970."""
+        result = await self._run("now")
+        return float(result.scalar_one())
 
     async def end_idle(self, timeout_minutes: int) -> list[str]:
         """End all sessions without a message for so long, and name their rooms."""
@@ -319,12 +274,3 @@ def _storable(value: Any) -> Any:
             return [_storable(item) for item in value]
         case _:
             return value
-
-
-event.listen(
-    RagDocument.__table__,  # type: ignore[attr-defined]
-    "after_create",
-    DDL(  # type: ignore[no-untyped-call]
-        "ALTER TABLE rag_documents ALTER COLUMN embedding SET STORAGE MAIN"
-    ),
-)

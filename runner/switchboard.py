@@ -129,6 +129,10 @@ class Switchboard:
     def missed_search(self) -> None:
         self._metrics.missed_searches.inc()
 
+    def stalled(self) -> None:
+        """Counts a stall of a call's event loop."""
+        self._metrics.stalls.labels("call").inc()
+
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """``listener`` is called when a breaker changes; the result takes it off again."""
         self._listeners.add(listener)

@@ -1,4 +1,6 @@
-"""Tokens: how a caller gets into a room of their own, and how many one address may have."""
+"""Tokens: how a caller gets into a room of their own, and back into it; how many one address may
+have.
+"""
 
 import ipaddress
 import math
@@ -9,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import jwt
 from livekit import api
 
-_EMPTY_ROOM_S = 30  # a room whose caller left, or whose agent never came, is closed after it
+_NOBODY_CAME_S = 30  # a room into which nobody came is closed after it
 _IN_A_ROOM = 2  # the caller and the agent
+_WAY_BACK = timedelta(hours=12)  # after a token's end; longer than any call
 _WINDOW_S = 60.0
 _MAX_ADDRESSES = 10_000
 
@@ -20,24 +24,47 @@ _MAX_ADDRESSES = 10_000
 @dataclass(frozen=True)
 class Access:
     """How callers get into rooms: the LiveKit server as browsers reach it, the key that signs
-    tokens, and the agent that is dispatched to each room.
+    tokens, and the agent that is dispatched to each room. A room is kept for ``grace_s`` after its
+    caller was lost.
     """
 
     server_url: str
     api_key: str
     api_secret: str = field(repr=False)
     agent_name: str
+    grace_s: int
 
 
-def caller_token(access: Access, ttl_s: int) -> str:
-    """A token (JWT) for a new room with a new identity: microphone and text, nothing else.
+@dataclass(frozen=True)
+class Seat:
+    """A caller's place: a room of their own, and who they are in it. Nobody can guess either."""
+
+    room: str = field(default_factory=lambda: f"call-{secrets.token_hex(8)}")
+    identity: str = field(default_factory=lambda: f"caller-{secrets.token_hex(8)}")
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+def seat_of(access: Access, token: str) -> Seat | None:
+    """The place for which ``token`` once was made, though the time to join with it may be over;
+    None: it is not ours, or older than any call."""
+    verifier = api.TokenVerifier(access.api_key, access.api_secret, leeway=_WAY_BACK)
+    try:
+        claims = verifier.verify(token)
+    except (jwt.PyJWTError, TypeError, ValueError, AttributeError):
+        return None
+    if claims.video is None or not claims.video.room_join or not claims.identity:
+        return None
+    return Seat(claims.video.room, claims.identity, claims.attributes or {})
+
+
+def caller_token(access: Access, seat: Seat, ttl_s: int) -> str:
+    """A token (JWT) for a seat: microphone and text, nothing else.
 
     ``ttl_s`` bounds the time until the caller joins, not the call.
     """
-    room = f"call-{secrets.token_hex(8)}"
     grants = api.VideoGrants(
         room_join=True,
-        room=room,
+        room=seat.room,
         can_publish=True,
         can_publish_sources=["microphone"],
         can_publish_data=True,
@@ -46,14 +73,15 @@ def caller_token(access: Access, ttl_s: int) -> str:
         can_manage_agent_session=False,
     )
     config = api.RoomConfiguration(
-        empty_timeout=_EMPTY_ROOM_S,
-        departure_timeout=_EMPTY_ROOM_S,
+        empty_timeout=_NOBODY_CAME_S,
+        departure_timeout=access.grace_s,
         max_participants=_IN_A_ROOM,
         agents=[api.RoomAgentDispatch(agent_name=access.agent_name)],
     )
     return (
         api.AccessToken(access.api_key, access.api_secret)
-        .with_identity(f"caller-{secrets.token_hex(8)}")
+        .with_identity(seat.identity)
+        .with_attributes(seat.attributes)
         .with_ttl(timedelta(seconds=ttl_s))
         .with_grants(grants)
         .with_room_config(config)

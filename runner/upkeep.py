@@ -11,30 +11,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from livekit import api
-
+from runner.clock import Clock
 from runner.config import Config, Sessions
 from runner.errors import RunnerError, ServiceError
 from runner.folders import archive_dir, outbox_dir
-from runner.livekit_server import Keys, http_url
+from runner.live import Settings
 from runner.outbox import deliver_left
+from runner.rooms import Rooms
 from runner.store import Store
 
 log = logging.getLogger(__name__)
 
 _LEFT_CHECK_S = 10.0
+_SETTINGS_CHECK_S = 10.0
 _RETENTION_CHECK_S = 3600.0
+_RETENTION_STEADY_S = 86_400.0  # after a clock jumped, somebody has a day to set it right
 _BATCH_SESSIONS = 500
-_API_TIMEOUT_S = 5.0
 
 
 class Upkeep:
     """Runs for as long as its ``async with`` block."""
 
-    def __init__(self, config: Config, store: Store, keys: Keys) -> None:
+    def __init__(self, config: Config, store: Store, rooms: Rooms) -> None:
         self._config = config
         self._store = store
-        self._keys = keys
+        self._rooms = rooms
+        self._settings = Settings(store, config)
+        self._clock = Clock(store)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -42,6 +45,7 @@ class Upkeep:
         sessions = self._config.sessions
         tasks = [
             asyncio.create_task(_every(sessions.idle_check_s, self.end_idle)),
+            asyncio.create_task(_every(_SETTINGS_CHECK_S, self._settings.look)),
             asyncio.create_task(_every(_LEFT_CHECK_S, self.deliver_left)),
             asyncio.create_task(_every(_RETENTION_CHECK_S, self.forget)),
         ]
@@ -53,12 +57,17 @@ class Upkeep:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def end_idle(self) -> None:
-        """Ends the sessions without a word for so long, and their calls. The clock is the
-        database's: that of a machine may jump."""
-        rooms = await self._store.end_idle(self._config.sessions.timeout_minutes)
+        """Ends the sessions without a word for so long, and their calls. How long that is may
+        change meanwhile. When the clock jumped, the time without a word begins anew."""
+        await self._settings.look()
+        sessions = self._settings.config.sessions
+        if await self._clock.steady_s() < 60 * sessions.timeout_minutes:
+            return
+        rooms = await self._store.end_idle(sessions.timeout_minutes)
         if rooms:
             log.info("%d idle sessions were ended", len(rooms))
-            await self._close(rooms)
+            for room in rooms:
+                await self._rooms.close(room)
 
     async def deliver_left(self) -> None:
         """Stores what calls have left: killed ones, or those that ended while the database was
@@ -70,19 +79,11 @@ class Upkeep:
         """Retention, where it is set."""
         if self._config.sessions.retention_days is None:
             return
+        if await self._clock.steady_s() < _RETENTION_STEADY_S:
+            return
         folder = archive_dir(self._config.deployment)
         if count := await forget(self._store, self._config.sessions, folder):
             log.info("%d sessions were older than sessions.retention_days and are gone", count)
-
-    async def _close(self, rooms: list[str]) -> None:
-        url = http_url(self._config.livekit)
-        async with api.LiveKitAPI(url, self._keys.api_key, self._keys.api_secret) as server:
-            for room in rooms:
-                try:
-                    async with asyncio.timeout(_API_TIMEOUT_S):
-                        await server.room.delete_room(api.DeleteRoomRequest(room=room))
-                except (api.ServerError, OSError, TimeoutError) as error:
-                    log.debug("the room %s was not closed, most likely it is gone: %s", room, error)
 
 
 async def _every(seconds: float, care: Any) -> None:

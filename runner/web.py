@@ -8,10 +8,11 @@ import asyncio
 import errno
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -21,7 +22,7 @@ from runner.config import Web
 from runner.errors import ServiceError
 from runner.folders import RESOURCES
 from runner.same_site import Handler, refusal, same_site
-from runner.tokens import Access, RateLimit, caller_token
+from runner.tokens import Access, RateLimit, Seat, caller_token, seat_of
 
 __all__ = ["Access", "Gate", "Status", "start_page"]
 
@@ -34,6 +35,9 @@ _PROBE_TIMEOUT_S = 1.0
 _OTHER_PORT = 4000  # beside 3000; 3001 is the operator's
 _HASHED = "/_next/static/"  # Next.js names these files by their content: they never change
 _YEAR_S = 31_536_000
+_LANGUAGE = re.compile(
+    r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}"
+)  # BCP 47, as far as anyone speaks it
 
 Status = Callable[[], Awaitable[dict[str, object]]]
 """What ``GET /api/status`` answers: ``agent`` (its name) and ``stand_ins``, a list of objects
@@ -43,8 +47,8 @@ Status = Callable[[], Awaitable[dict[str, object]]]
 class Gate(Protocol):
     """Whether the worker can take one more call."""
 
-    def refusal(self) -> str | None:
-        """A sentence for the caller when no call can be taken now, else None."""
+    def refusal(self, room: str) -> str | None:
+        """A sentence for the caller when no call can be taken in ``room`` now, else None."""
 
 
 async def start_page(config: Web, access: Access, gate: Gate, status: Status) -> web.AppRunner:
@@ -125,15 +129,23 @@ class _Site:
         return app
 
     async def _token(self, request: web.Request) -> web.Response:
-        """LiveKit's TokenSource contract. Room and identity are ours: the body's are ignored."""
-        await _read_object(request)
-        if sentence := self._gate.refusal():
+        """LiveKit's TokenSource contract. Room and identity are ours: the body's are ignored.
+
+        With ``resume``, a token that was had here, it is the same room and identity again; of
+        ``participant_attributes`` the ``language`` is kept.
+        """
+        body = await _read_object(request)
+        seat: Seat | None = Seat(attributes=_attributes(body))
+        if "resume" in body:
+            seat = seat_of(self._access, str(body["resume"]))
+        if seat is None:
+            return refusal(403, "That call cannot be taken up again. Call anew.")
+        if sentence := self._gate.refusal(seat.room):
             return refusal(503, sentence)
-        wait_s = self._limit.wait_s(request.remote or "")
-        if wait_s:
+        if wait_s := self._limit.wait_s(request.remote or ""):
             sentence = f"Too many calls from your address. Try again in {wait_s} seconds."
             return refusal(429, sentence, **{"Retry-After": str(wait_s)})
-        token = caller_token(self._access, self._config.token_ttl_s)
+        token = caller_token(self._access, seat, self._config.token_ttl_s)
         answer = {"server_url": self._access.server_url, "participant_token": token}
         return web.json_response(answer, status=201)
 
@@ -189,7 +201,16 @@ async def _health(_: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-async def _read_object(request: web.Request) -> None:
+def _attributes(body: dict[str, Any]) -> dict[str, str]:
+    """Those attributes that a caller may choose; others, and what is none, are left out."""
+    wanted = body.get("participant_attributes")
+    language = wanted.get("language") if isinstance(wanted, dict) else None
+    if isinstance(language, str) and _LANGUAGE.fullmatch(language):
+        return {"language": language}
+    return {}
+
+
+async def _read_object(request: web.Request) -> dict[str, Any]:
     """Read a body that must be a JSON object, in time and within the size limit.
 
     Raises:
@@ -204,6 +225,7 @@ async def _read_object(request: web.Request) -> None:
         body = None
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(reason="The body must be a JSON object")
+    return body
 
 
 def _caching(request: web.Request, response: web.StreamResponse) -> str:

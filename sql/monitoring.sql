@@ -25,6 +25,13 @@ FROM conversation_messages
 WHERE session_id = :'session_id'
 ORDER BY created_at ASC, id ASC;
 
+-- name: configuration
+-- What a conversation ran with: its session's context has the fingerprint.
+SELECT config.value AS configuration
+FROM agent_sessions AS session
+JOIN system_config AS config ON config.key = 'configuration:' || (session.context ->> 'configuration')
+WHERE session.session_id = :'session_id';
+
 -- name: similar_chunks
 -- The chunks nearest to the first chunk of a file: what a search finds.
 SELECT
@@ -86,6 +93,23 @@ WHERE created_at > NOW() - INTERVAL '7 days'
 GROUP BY hour
 ORDER BY hour DESC;
 
+-- name: response_times
+-- How long callers waited in the last day, from their last sound to the first of the answer, and
+-- what the answers cost in tokens, as far as the providers tell.
+SELECT
+    metadata #>> '{services,llm,provider}' AS provider,
+    metadata #>> '{services,llm,model}' AS model,
+    COUNT(*) AS answers,
+    PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY (metadata ->> 'response_s')::float) AS p50_s,
+    PERCENTILE_CONT(0.95) WITHIN GROUP (ORDER BY (metadata ->> 'response_s')::float) AS p95_s,
+    SUM((metadata #>> '{services,llm,tokens,prompt}')::bigint) AS prompt_tokens,
+    SUM((metadata #>> '{services,llm,tokens,completion}')::bigint) AS completion_tokens
+FROM conversation_messages
+WHERE role = 'assistant'
+AND created_at > NOW() - INTERVAL '1 day'
+GROUP BY provider, model
+ORDER BY answers DESC;
+
 -- name: sessions_today
 -- Conversations since midnight.
 SELECT COUNT(*) AS total_sessions
@@ -119,6 +143,24 @@ FROM agent_sessions
 WHERE status = 'active'
 GROUP BY session_id
 HAVING COUNT(*) > 1;
+
+-- name: shared_rooms
+-- Rooms in which several sessions run: each caller has a room of their own. Must give no row. The
+-- terminal (task=chat) has no room.
+SELECT room_id, COUNT(*) AS count
+FROM agent_sessions
+WHERE status = 'active'
+AND room_id <> 'chat'
+GROUP BY room_id
+HAVING COUNT(*) > 1;
+
+-- name: idle_sessions
+-- Sessions that should have been ended: nothing was said for more than half an hour.
+SELECT session_id, room_id, last_activity
+FROM agent_sessions
+WHERE status = 'active'
+AND last_activity < NOW() - INTERVAL '30 minutes'
+ORDER BY last_activity;
 
 -- name: session_latency
 -- How long a look-up of sessions takes: under 10 ms, else REINDEX TABLE agent_sessions.

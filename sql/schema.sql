@@ -1,5 +1,5 @@
--- The five tables. Safe to run again: what is there already stays as it is.
--- runner/store.py holds the same tables as SQLModel classes; a test compares the two catalogs.
+-- The five tables, and what keeps them. Safe to run again: what is there already stays as it is.
+-- runner/tables.py holds the same tables as SQLModel classes; a test compares the two catalogs.
 -- Every time is the database's own NOW() without a zone, so all clients must share one time zone:
 -- the server's default, which no client of this program overrides.
 
@@ -19,6 +19,16 @@ CREATE TABLE IF NOT EXISTS agent_instructions (
     updated_at TIMESTAMP DEFAULT NOW()
 );
 
+-- Every version of the instructions, whoever changed them: triggers on agent_instructions write it.
+CREATE TABLE IF NOT EXISTS agent_instructions_history (
+    version SERIAL PRIMARY KEY,
+    instructions_id INTEGER NOT NULL,   -- agent_instructions.id, of a row that may be gone
+    change VARCHAR(10) NOT NULL,        -- added, changed, removed
+    content JSONB NOT NULL,             -- the row after it; removed: before it
+    changed_by VARCHAR(255),            -- the role, and the program that it used
+    changed_at TIMESTAMP DEFAULT NOW()
+);
+
 -- One row a call.
 CREATE TABLE IF NOT EXISTS agent_sessions (
     id SERIAL PRIMARY KEY,
@@ -31,7 +41,20 @@ CREATE TABLE IF NOT EXISTS agent_sessions (
     message_count INTEGER DEFAULT 0,
     created_at TIMESTAMP DEFAULT NOW(),
     last_activity TIMESTAMP DEFAULT NOW(),
-    ended_at TIMESTAMP
+    ended_at TIMESTAMP,
+    worker_id UUID,                     -- who answers for it while it is active
+    job_id VARCHAR(255)                 -- LiveKit job that talks; only the latest may end it
+);
+ALTER TABLE agent_sessions ADD COLUMN IF NOT EXISTS worker_id UUID;
+ALTER TABLE agent_sessions ADD COLUMN IF NOT EXISTS job_id VARCHAR(255);
+
+-- The workers that live. One whose beat stands still is dead, and its sessions are others' to end
+-- or to go on with. Who watches measures that with a clock of its own: no clock may jump here.
+CREATE TABLE IF NOT EXISTS workers (
+    worker_id UUID PRIMARY KEY,
+    beat BIGINT NOT NULL DEFAULT 0,     -- counted up every second
+    started_at TIMESTAMP DEFAULT NOW(),
+    seen_at TIMESTAMP DEFAULT NOW()
 );
 
 -- Every message of every call.
@@ -81,6 +104,9 @@ CREATE INDEX IF NOT EXISTS conversation_messages_session_id_created_at_idx
 CREATE INDEX IF NOT EXISTS agent_sessions_active_last_activity_idx
     ON agent_sessions (last_activity) WHERE status = 'active';
 
+-- A caller who comes back to a room is known by it.
+CREATE INDEX IF NOT EXISTS agent_sessions_room_id_idx ON agent_sessions (room_id);
+
 -- Words in chunks. Every sign that is neither letter nor digit separates them, so that "E-42" is
 -- found by "E 42".
 CREATE INDEX IF NOT EXISTS rag_documents_content_idx ON rag_documents
@@ -112,8 +138,54 @@ BEGIN
 END
 $$;
 
+-- The latest change of a persona counts, so its time is not left to who makes it.
+CREATE OR REPLACE FUNCTION agent_instructions_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.updated_at := NOW();
+    RETURN NEW;
+END
+$$;
+
+-- Writes the history with the rights of its owner: who may change the instructions need not have
+-- any right to the history. Hence no search_path of theirs, either.
+CREATE OR REPLACE FUNCTION agent_instructions_remembered() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('INSERT INTO %I.agent_instructions_history
+        (instructions_id, change, content, changed_by) VALUES ($1, $2, $3, $4)', TG_TABLE_SCHEMA)
+    USING CASE TG_OP WHEN 'DELETE' THEN OLD.id ELSE NEW.id END,
+          CASE TG_OP WHEN 'INSERT' THEN 'added' WHEN 'UPDATE' THEN 'changed' ELSE 'removed' END,
+          CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END,
+          left(concat_ws(', ', session_user, nullif(current_setting('application_name'), '')), 255);
+    RETURN NULL;
+END
+$$;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_trigger
+        WHERE tgrelid = 'agent_instructions'::regclass AND tgname = 'agent_instructions_changed'
+    ) THEN
+        CREATE TRIGGER agent_instructions_changed BEFORE UPDATE ON agent_instructions
+            FOR EACH ROW WHEN (OLD IS DISTINCT FROM NEW)
+            EXECUTE FUNCTION agent_instructions_changed();
+        CREATE TRIGGER agent_instructions_remembered AFTER INSERT OR DELETE ON agent_instructions
+            FOR EACH ROW EXECUTE FUNCTION agent_instructions_remembered();
+        CREATE TRIGGER agent_instructions_versioned AFTER UPDATE ON agent_instructions
+            FOR EACH ROW WHEN (OLD IS DISTINCT FROM NEW)
+            EXECUTE FUNCTION agent_instructions_remembered();
+    END IF;
+END
+$$;
+
+-- What was there before there was a history is its first version.
+INSERT INTO agent_instructions_history (instructions_id, change, content, changed_at)
+SELECT id, 'added', to_jsonb(persona), coalesce(updated_at, NOW()) FROM agent_instructions AS persona
+WHERE NOT EXISTS (SELECT FROM agent_instructions_history WHERE instructions_id = persona.id);
+
 -- What the program compares with its own: a database that is newer is refused.
-COMMENT ON TABLE agent_sessions IS 'runner schema 2';
+COMMENT ON TABLE agent_sessions IS 'runner schema 3';
 
 -- Chunks of a file are found by the index of UNIQUE (filename, chunk_index).
 --

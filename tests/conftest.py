@@ -59,6 +59,7 @@ def agent() -> Agent:
         greeting="Hello!",
         apology="I am sorry.",
         not_heard="Pardon?",
+        back="Here I am again.",
         language="en",
     )
 

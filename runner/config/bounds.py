@@ -1,10 +1,12 @@
 """The types of single keys, and what holds for every section."""
 
+import re
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Le, Len
 from pydantic import AfterValidator, ConfigDict
 
+_LANGUAGE = re.compile(r"(?=.{2,35}$)[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", re.ASCII)
 EMBEDDING_DIMENSIONS = 384  # the specification's vector(384); sql/schema.sql holds the same number
 
 
@@ -31,6 +33,13 @@ def plain_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def language_tag(tag: str) -> str:
+    """A language as BCP 47 writes it, such as pt-BR, in small letters."""
+    if not _LANGUAGE.fullmatch(tag):
+        raise ValueError("a language such as de or pt-BR")
+    return tag.lower()
+
+
 PlainURL = Annotated[str, AfterValidator(plain_url)]
 OpenAIBaseURL = Annotated[str, AfterValidator(with_v1)]
 LiveKitURL = Annotated[str, AfterValidator(ws_url)]
@@ -40,6 +49,7 @@ Seconds = Annotated[float, Gt(0)]
 Delay = Annotated[float, Ge(0)]
 Name = Annotated[str, Len(1)]
 Temperature = Annotated[float, Ge(0), Le(2)]
+Language = Annotated[str, AfterValidator(language_tag)]
 
 
 class Strict:

@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le, Len
 from pydantic import Discriminator
 
-from runner.config.bounds import Count, Name, OpenAIBaseURL, PlainURL, Seconds, Strict, Temperature
+from runner.config.bounds import (
+    Count,
+    Language,
+    Name,
+    OpenAIBaseURL,
+    PlainURL,
+    Seconds,
+    Strict,
+    Temperature,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,8 @@ class GoogleRealtimeLLM(Strict):
     """Google's Live API, speech to speech: it needs neither STT nor TTS.
 
     ``base_url`` empty: Google's own. ``ca_file``: a certificate that is trusted beside the
-    system's, for a proxy or a simulated server.
+    system's, for a proxy or a simulated server. ``language``: a code of Google's; empty: the model
+    finds out. ``languages``: those codes for callers who name their language.
     """
 
     kind: Literal["google_realtime"]
@@ -77,6 +87,8 @@ class GoogleRealtimeLLM(Strict):
     voice: Literal["Puck", "Charon", "Kore", "Fenrir", "Aoede"]
     base_url: PlainURL = ""
     ca_file: str = ""
+    language: str = ""
+    languages: dict[Language, Name] = field(default_factory=dict)
     temperature: Temperature | None = None
     hint: str = ""
 
@@ -99,11 +111,13 @@ LLM = Annotated[
 
 @dataclass(frozen=True)
 class STT(Strict):
-    """What is asked of every transcription endpoint of the chain."""
+    """What is asked of every transcription endpoint of the chain. ``multilingual_model``: asked in
+    its place for callers of another language; empty: ``model`` knows them, too."""
 
     model: Name
     language: Name
     timeout_s: Seconds
+    multilingual_model: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,14 +132,25 @@ class TTS(Strict):
 
 
 @dataclass(frozen=True)
+class Spoken(Strict):
+    """How a language is heard (the STT's code for it) and which voice speaks it."""
+
+    stt: Name
+    voice: Name
+
+
+@dataclass(frozen=True)
 class Speech(Strict):
-    """STT and TTS. ``server``: Speaches at the addresses of ``gpu``, or our own model server."""
+    """STT and TTS. ``server``: Speaches at the addresses of ``gpu``, or our own model server.
+    ``languages``: what callers may speak beside ``stt.language``.
+    """
 
     server: Literal["speaches", "embedded"]
     api_key_env: str
     hint: str
     stt: STT
     tts: TTS
+    languages: dict[Language, Spoken] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

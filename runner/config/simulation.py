@@ -1,9 +1,11 @@
 """Providers that are played."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Len
+from pydantic import AfterValidator
 
 from runner.config.bounds import (
     EMBEDDING_DIMENSIONS,
@@ -14,6 +16,22 @@ from runner.config.bounds import (
     Port,
     Strict,
 )
+
+
+def one_group(pattern: str) -> str:
+    """``pattern``, a regular expression with one group; or it is empty.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"a regular expression is expected: {error}") from None
+    if pattern and groups != 1:
+        raise ValueError("a regular expression with one group (...) is expected")
+    return pattern
+
 
 FaultKind = Literal[
     "refuse",
@@ -65,10 +83,15 @@ class ToolAnswer(Strict):
 
 @dataclass(frozen=True)
 class TextAnswer(Strict):
-    """What a simulated LLM says where the last message holds the words ``when``; empty: in turn."""
+    """What a simulated LLM says where the last message holds the words ``when``; empty: in turn.
+
+    ``recalls``: a regular expression. What its group last matched in the words of the user, in this
+    request and no other, takes the place of ``{}`` in the text; "nothing": it matches nowhere.
+    """
 
     text: str
     when: str = ""
+    recalls: Annotated[str, AfterValidator(one_group)] = ""
 
 
 @dataclass(frozen=True)

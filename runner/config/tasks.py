@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Len
 from pydantic import Discriminator
 
-from runner.config.bounds import Name, Seconds, Strict
+from runner.config.bounds import Count, Language, Name, Seconds, Strict
 
 
 @dataclass(frozen=True)
@@ -18,20 +18,22 @@ class ServeTask(Strict):
 
 @dataclass(frozen=True)
 class CallTask(Strict):
-    """Call a running agent with recorded audio."""
+    """Call a running agent with recorded audio. ``language``: the caller's; null: unsaid."""
 
     name: Literal["call"]
     audio: Annotated[list[str], Len(1)]
     out: str
     reply_timeout_s: Seconds
     url: str
+    language: Language | None = None
 
 
 @dataclass(frozen=True)
 class ChatTask(Strict):
-    """Type to the agent."""
+    """Type to the agent. ``language``: the caller's; null: unsaid."""
 
     name: Literal["chat"]
+    language: Language | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,35 @@ class RetentionTask(Strict):
 
 
 @dataclass(frozen=True)
+class InstructionsTask(Strict):
+    """Look after the personas. ``persona`` (the name), ``language``, ``greeting`` and ``text``: of
+    the row ``id``; null: as it is. ``file`` holds the text. ``version``: one of the history.
+    """
+
+    name: Literal["instructions"]
+    action: Literal[
+        "list", "show", "add", "edit", "activate", "deactivate", "history", "restore"
+    ] = "list"
+    id: Count | None = None
+    version: Count | None = None
+    persona: Annotated[str, Len(1, 255)] | None = None
+    language: Annotated[Language, Len(2, 10)] | None = None
+    greeting: str | None = None
+    text: Name | None = None
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class DbTask(Strict):
+    """The database's address, a copy of it, or the way back. ``file``: where the copy is."""
+
+    name: Literal["db"]
+    action: Literal["url", "backup", "restore"] = "url"
+    file: str = ""
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
 class ModelsTask(Strict):
     """Serve the models alone."""
 
@@ -93,6 +124,8 @@ Task = Annotated[
     | SearchTask
     | EvalTask
     | RetentionTask
+    | InstructionsTask
+    | DbTask
     | ModelsTask,
     Discriminator("name"),
 ]

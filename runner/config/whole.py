@@ -8,9 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
+from runner.config import address as _resolver  # noqa: F401  registers ${from_url:…}
 from runner.config.bounds import (
     Count,
     Delay,
+    Language,
     LiveKitURL,
     Name,
     OpenAIBaseURL,
@@ -25,15 +27,28 @@ from runner.errors import ConfigError, Problem
 
 
 @dataclass(frozen=True)
+class Sentences(Strict):
+    """What is said when nothing else can be, and to a caller who comes back."""
+
+    apology: Name
+    not_heard: Name
+    back: str
+
+
+@dataclass(frozen=True)
 class Agent(Strict):
-    """The persona that seeds an empty ``agent_instructions``; from then on the table rules."""
+    """The persona that seeds an empty ``agent_instructions``; from then on the table rules.
+    ``languages``: the sentences for callers of other languages.
+    """
 
     name: Name
     instructions: Name
     greeting: str
     apology: Name
     not_heard: Name
-    language: Name
+    back: str
+    language: Language
+    languages: dict[Language, Sentences] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,7 @@ class Turn(Strict):
 
     endpointing_delay_s: Delay
     vad_silence_s: Seconds
+    max_turn_s: Annotated[float, Ge(5), Le(600)]
     preemptive_generation: bool
     min_interruption_s: Delay
 
@@ -71,7 +87,9 @@ class RAG(Strict):
 
 @dataclass(frozen=True)
 class Database(Strict):
-    """PostgreSQL with pgvector: its own (embedded) or the one at host and port."""
+    """PostgreSQL with pgvector: its own (embedded) or the one at host and port. ``url_env``: the
+    NAME of the variable with a whole URL, whose parts come before those that are given one by one.
+    """
 
     host: Name
     port: Port
@@ -81,6 +99,7 @@ class Database(Strict):
     min_connections: Count
     max_connections: Count
     connect_timeout_s: Seconds
+    url_env: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +113,7 @@ class LiveKit(Strict):
     api_secret_env: Name
     agent_name: Name
     max_calls: Count
+    drain_s: Delay
     idle_processes: Annotated[int, Ge(0)]
     media_over_tcp: bool = False
 
@@ -133,15 +153,17 @@ class Sessions(Strict):
 
     timeout_minutes: Count
     idle_check_s: Seconds
+    grace_s: Annotated[int, Ge(1), Le(3600)]
     retention_days: Count | None
     archive: Literal["none", "jsonl", "table"]
 
 
 @dataclass(frozen=True)
 class Limits(Strict):
-    """Bounds that hold over all calls of a worker."""
+    """Bounds that hold over all calls of a worker, and the one that holds for each."""
 
     llm_concurrency: Count
+    call_memory_mb: Annotated[int, Ge(200)]
 
 
 @dataclass(frozen=True)
@@ -204,8 +226,29 @@ def load(composed: DictConfig) -> Config:
         plain: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         key = str(getattr(error, "full_key", "") or "?")
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rpartition("resolving interpolation: ")[2]
         raise ConfigError([Problem(key, "an interpolation", f"resolvable: {reason}")]) from None
+    return _typed(plain)
+
+
+def change(config: Config, key: str, value: object) -> Config:
+    """``config`` with another value under ``key``, a dotted path to one that is there.
+
+    Raises:
+        ConfigError: the key is not there, or the value does not fit.
+    """
+    plain: Any = _ADAPTER.dump_python(config)
+    *path, last = key.split(".")
+    at = plain
+    for part in path:
+        at = at.get(part) if isinstance(at, dict) else None
+    if not isinstance(at, dict) or last not in at:
+        raise ConfigError([Problem(key, value, "left out: this configuration has no such key")])
+    at[last] = value
+    return _typed(plain)
+
+
+def _typed(plain: object) -> Config:
     try:
         return _ADAPTER.validate_python(plain)
     except ValidationError as error:

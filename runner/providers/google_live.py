@@ -38,6 +38,7 @@ def live_model(config: GoogleRealtimeLLM, api_key: str) -> llm.RealtimeModelFall
         api_key=api_key or NO_KEY,
         vertexai=False,
         voice=config.voice,
+        language=config.language or NOT_GIVEN,
         temperature=NOT_GIVEN if config.temperature is None else config.temperature,
         input_audio_transcription=types.AudioTranscriptionConfig(),
         output_audio_transcription=types.AudioTranscriptionConfig(),

@@ -51,8 +51,7 @@ class Retrieval:
     async def answer(self, request: Request) -> AsyncGenerator[llm.ChatChunk, None]:
         """The reply to the caller's latest message, in groups of words. Tools are not called.
 
-        ``extra["passages"]`` of the first delta holds what the reply is read from; the usage at
-        the end counts words.
+        ``extra["passages"]`` of the first delta holds what the reply is read from.
         """
         text, passages = await self.reply(request.chat_ctx)
         if request.said:
@@ -63,12 +62,6 @@ class Retrieval:
         for words in _DELTA.findall(text):
             delta = llm.ChoiceDelta(role="assistant", content=words)
             yield llm.ChatChunk(id=name, delta=delta)
-        asked = sum(len(text.split()) for text in _said(request.chat_ctx)[-1:])
-        answered = len(text.split())
-        usage = llm.CompletionUsage(
-            prompt_tokens=asked, completion_tokens=answered, total_tokens=asked + answered
-        )
-        yield llm.ChatChunk(id=name, usage=usage)
 
     async def aclose(self) -> None:
         """Holds nothing."""

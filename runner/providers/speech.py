@@ -18,6 +18,9 @@ SPEECH_RATE_HZ = 24_000
 """Rate asked of every voice: Kokoro's own, and what Piper is resampled to by its server, so that
 one chain has one rate."""
 
+_LONGEST_S, _LONGEST_PER_CHARACTER_S = 30.0, 0.5  # a quarter of normal speed takes half of it
+_SAMPLE_BYTES = 2
+
 
 class EndpointSTT:
     """``/audio/transcriptions``: a whole utterance in, its text out."""
@@ -80,18 +83,30 @@ class EndpointTTS:
             "sample_rate": SPEECH_RATE_HZ,
         }
         asked = self._endpoint.asked(self.model, (text,))
-        empty = True
+        size = 0
         async with self._endpoint.post("/audio/speech", asked, json=request) as response:
             try:
                 speech = Speech(response.headers.get("Content-Type", ""), SPEECH_RATE_HZ)
                 async for data in response.content.iter_any():
                     if samples := speech.take(data):
-                        empty = False
+                        size += len(samples)
+                        _check_length(size, text)
                         yield samples
                 if samples := speech.rest():
-                    empty = False
+                    size += len(samples)
                     yield samples
             except NotSpeechError as error:
                 raise self._endpoint.failure(Reason.MALFORMED, f"{error}") from None
-        if empty:
+        if not size:
             raise self._endpoint.failure(Reason.EMPTY, "its answer holds no audio")
+
+
+def _check_length(size: int, text: str) -> None:
+    """Sound comes faster than it is played: without an end it would pile up.
+
+    Raises:
+        NotSpeechError: ``size`` bytes are more than anybody needs for ``text``.
+    """
+    longest_s = _LONGEST_S + _LONGEST_PER_CHARACTER_S * len(text)
+    if size > longest_s * SPEECH_RATE_HZ * _SAMPLE_BYTES:
+        raise NotSpeechError(f"its sound lasts for more than {longest_s:.0f} s")

@@ -17,6 +17,7 @@ _LONG_WORD = 9  # letters with the space before them; longer ones are two tokens
 _SAID = re.compile(r"<said>(.*?)</said>", re.DOTALL)
 _WORD = re.compile(r"\w+")
 _REPEATED_WORDS = 3
+_NOTHING = "nothing"
 _CHARS_PER_TOKEN = 4  # of English, as all of these tokenizers have it
 _TOKENS_PER_MESSAGE = 4  # its role and its borders
 _LEAST_KEPT = 2  # the instructions' neighbour, the newest message, always stays
@@ -85,10 +86,10 @@ def choose(
     ]
     for answer in usable:
         if not isinstance(answer, str) and answer.when and answer.when.lower() in question:
-            return _plain(answer)
+            return _plain(answer, questions)
     in_turn = [answer for answer in usable if isinstance(answer, str) or not answer.when]
     turn = max(0, len(questions) - 1)
-    return _plain(in_turn[turn % len(in_turn)]) if in_turn else DEFAULT_ANSWER
+    return _plain(in_turn[turn % len(in_turn)], questions) if in_turn else DEFAULT_ANSWER
 
 
 def rest(answer: str, spoken: str) -> str:
@@ -121,5 +122,10 @@ def _questions(messages: Sequence[Message]) -> list[str]:
     return [m.text for m in messages if m.role == "user" and m.text and said([m]) is None]
 
 
-def _plain(answer: str | TextAnswer | ToolAnswer) -> str | ToolAnswer:
-    return answer.text if isinstance(answer, TextAnswer) else answer
+def _plain(answer: str | TextAnswer | ToolAnswer, questions: Sequence[str]) -> str | ToolAnswer:
+    if not isinstance(answer, TextAnswer):
+        return answer
+    if not answer.recalls:
+        return answer.text
+    found = [word for said in questions for word in re.findall(answer.recalls, said)]
+    return answer.text.replace("{}", found[-1] if found else _NOTHING)

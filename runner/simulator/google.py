@@ -114,11 +114,11 @@ def tool_names(body: dict[str, Any]) -> list[str]:
     ]
 
 
-def usage(asked: int, answered: int) -> dict[str, int]:
-    """What an answer cost, in tokens."""
+def usage(asked: int, answered: int, answer: str = "candidates") -> dict[str, int]:
+    """What an answer cost, in tokens; the Live API calls its ``answer`` "response"."""
     return {
         "promptTokenCount": asked,
-        "candidatesTokenCount": answered,
+        f"{answer}TokenCount": answered,
         "totalTokenCount": asked + answered,
     }
 

@@ -238,7 +238,7 @@ class Connection:
         self._said.append(Message("assistant", answer))
         handle = secrets.token_hex(8)
         self._left[handle] = list(self._said)
-        count = google.usage(size(self._said), exchange.entry.tokens)
+        count = google.usage(size(self._said), exchange.entry.tokens, answer="response")
         await self._send(serverContent={"generationComplete": True})
         await self._send(serverContent={"turnComplete": True}, usageMetadata=count)
         await self._send(sessionResumptionUpdate={"newHandle": handle, "resumable": True})

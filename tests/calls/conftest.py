@@ -49,6 +49,7 @@ class Runner:
     data_dir: Path
     page_port: int
     models_port: int
+    operator_port: int
     output: list[str] = field(default_factory=list)
 
     @property
@@ -89,7 +90,13 @@ class Runner:
         return self.process.wait(STOP_TIMEOUT_S)
 
 
-def start_runner(data_dir: Path, *more: str, wait: bool = True) -> Runner:
+def start_runner(
+    data_dir: Path,
+    *more: str,
+    wait: bool = True,
+    module: str = "runner",
+    env: dict[str, str] | None = None,
+) -> Runner:
     """Starts a runner on ports of its own and waits for the page's address."""
     page, livekit, tcp, udp, models, operator = free_ports(6)
     overrides = [
@@ -104,14 +111,14 @@ def start_runner(data_dir: Path, *more: str, wait: bool = True) -> Runner:
         *more,
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "runner", *overrides],
+        [sys.executable, "-m", module, *overrides],
         cwd=ROOT,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONUNBUFFERED": "1"} | (env or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    runner = Runner(process, overrides, data_dir, page, models)
+    runner = Runner(process, overrides, data_dir, page, models, operator)
     ready = threading.Event()
     threading.Thread(target=_follow, args=(runner, ready), daemon=True).start()
     if wait and not ready.wait(READY_TIMEOUT_S):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,22 +96,37 @@ def test_the_conversation_is_in_the_database(
     assert rows[2]["metadata"]["sources"]
 
 
-def test_a_new_greeting_reaches_the_next_caller_without_a_restart(
+def test_the_next_caller_has_the_row_of_their_language_and_the_settings_of_the_moment(
     runner: Runner, say: Callable[..., Path], hear: Callable[[Path], str], tmp_path: Path
 ) -> None:
-    before = runner.query("SELECT id, initial_greeting FROM agent_instructions WHERE is_active")[0]
+    runner.query(
+        "INSERT INTO agent_instructions (name, instructions, initial_greeting, is_local_mode, "
+        "language) VALUES ('spanish', 'Be brief.', 'Hello.', true, 'es') RETURNING id"
+    )
     runner.query(
         "UPDATE agent_instructions SET initial_greeting = 'Good evening from the lighthouse.' "
-        "WHERE id = %s RETURNING id",
-        before["id"],
+        "WHERE language = 'es' RETURNING id"
     )
+    runner.query("INSERT INTO system_config (key, value) VALUES ('rag.top_k', '2') RETURNING key")
     try:
-        done = runner.task("call", f"task.audio=[{say('Thank you.')}]", f"task.out={tmp_path}")
+        done = runner.task(
+            "call",
+            f"task.audio=[{say('Thank you.')}]",
+            f"task.out={tmp_path}",
+            "task.language=es-MX",
+        )
         assert done.returncode == 0, done.stderr
         assert "lighthouse" in hear(tmp_path / "greeting.wav").lower()
-    finally:
-        runner.query(
-            "UPDATE agent_instructions SET initial_greeting = %s WHERE id = %s RETURNING id",
-            before["initial_greeting"],
-            before["id"],
+        [session] = runner.query(
+            "SELECT session.context ->> 'language' AS language, config.value AS configuration "
+            "FROM agent_sessions AS session JOIN system_config AS config "
+            "ON config.key = 'configuration:' || (session.context ->> 'configuration') "
+            "WHERE session.room_id <> 'chat' ORDER BY session.id DESC LIMIT 1"
         )
+        assert session["language"] == "es"
+        ran_with: Any = session["configuration"]
+        assert ran_with["rag"]["top_k"] == 2
+        assert ran_with["stt_tts"]["tts"]["voice"] == "ef_dora"
+    finally:
+        runner.query("DELETE FROM agent_instructions WHERE language = 'es' RETURNING id")
+        runner.query("DELETE FROM system_config WHERE key = 'rag.top_k' RETURNING key")

@@ -121,6 +121,11 @@ class Mic(io.AudioInput):
         size = int(_MIC_RATE_HZ * _FRAME_S)
         self._voice += [samples[at : at + size] for at in range(0, len(samples) - size, size)]
 
+    @property
+    def speaks(self) -> bool:
+        """Whether the caller has not said everything yet."""
+        return bool(self._voice)
+
     async def __anext__(self) -> rtc.AudioFrame:
         self._next_at = max(self._next_at + _FRAME_S, time.monotonic() - 1)
         await asyncio.sleep(max(self._next_at - time.monotonic(), 0))

@@ -1,12 +1,10 @@
 """The database dies while calls talk: nothing of what was said is lost or doubled."""
 
 import asyncio
-import os
-import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,8 @@ from runner import database, postgres
 from runner.config import Agent, Database
 from runner.errors import DatabaseAwayError, DatabaseError
 from runner.outbox import Entry, Outbox, deliver_left
-from runner.services import Supervisor
 from runner.store import Store
+from tests.faults.own_postgres import kill_postgres, own_postgres
 
 MESSAGES = 150
 
@@ -31,21 +29,10 @@ def settings(template: Database) -> Database:
 @pytest.fixture
 async def engine(data_dir: Path, settings: Database, agent: Agent) -> AsyncIterator[AsyncEngine]:
     """A pool at a Postgres of the test's own, which is started again whenever it dies."""
-    async with AsyncExitStack() as stack:
-        supervisor = await stack.enter_async_context(
-            Supervisor(lambda *_: None, ready_timeout_s=60)
-        )
-        await supervisor.start([postgres.service(data_dir)])
-        socket = postgres.socket_dir(data_dir)
-        await database.prepare(settings, socket, agent)
+    async with own_postgres(data_dir, settings, agent) as socket:
         pool = database.engine(settings, socket, pool_size=5, application_name="test")
-        stack.push_async_callback(pool.dispose)
         yield pool
-
-
-def kill_postgres(data_dir: Path) -> None:
-    [pid_file] = data_dir.rglob("postmaster.pid")
-    os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGKILL)
+        await pool.dispose()
 
 
 def opening(session_id: uuid.UUID) -> Entry:

@@ -164,17 +164,6 @@ async def test_10_a_tool_that_was_called_is_not_called_again(at: int) -> None:
         assert call.messages[-1].text_content == ANSWER
 
 
-@pytest.fixture(scope="session")
-def voice(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray[Any, Any]:
-    """Somebody who asks something, at 16 kHz."""
-    from runner.models.piper import Piper
-    from runner.models.weights import PIPER, ensure
-
-    folder = ensure(PIPER, tmp_path_factory.mktemp("weights"), lambda *_: None)
-    pcm = b"".join(Piper(folder, threads=1).speak(QUESTION, 1.0, 16_000))
-    return np.frombuffer(pcm, np.int16)
-
-
 @pytest.mark.parametrize(
     "fault",
     [

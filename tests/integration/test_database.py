@@ -13,10 +13,11 @@ import pytest
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runner import database as db
-from runner import dbserver, pgwheel, sql, store
+from runner import dbserver, pgwheel, sql, tables
 from runner.config import Agent, Database
 from runner.errors import DatabaseError
 from runner.folders import RESOURCES
@@ -35,15 +36,17 @@ CATALOG = """
     SELECT 'index', tablename, indexname, indexdef, '', '', ''
     FROM pg_indexes WHERE schemaname = 'public'
 """
-SPECIFIED = {
+TABLES = {
     "agent_instructions": "id name instructions is_active is_local_mode initial_greeting language "
     "created_at updated_at",
     "agent_sessions": "id session_id room_id participant_id llm_provider status context "
-    "message_count created_at last_activity ended_at",
+    "message_count created_at last_activity ended_at worker_id job_id",
     "conversation_messages": "id session_id role content metadata created_at message_id",
     "rag_documents": "id filename content chunk_index total_chunks embedding file_hash metadata "
     "created_at updated_at",
     "system_config": "key value description created_at updated_at",
+    "workers": "worker_id beat started_at seen_at",
+    "agent_instructions_history": "version instructions_id change content changed_by changed_at",
 }
 
 
@@ -177,7 +180,7 @@ def test_the_schema_is_safe_to_run_again(superuser: psycopg.Connection) -> None:
     assert rows(superuser, CATALOG) == before
 
 
-def test_the_tables_have_the_specification_s_columns_in_its_order(
+def test_the_tables_have_the_specification_s_columns_in_its_order_and_ours_after_them(
     superuser: psycopg.Connection,
 ) -> None:
     columns = rows(
@@ -185,17 +188,17 @@ def test_the_tables_have_the_specification_s_columns_in_its_order(
         "SELECT table_name, string_agg(column_name, ' ' ORDER BY ordinal_position) "
         "FROM information_schema.columns WHERE table_schema = 'public' GROUP BY table_name",
     )
-    assert dict(columns) == SPECIFIED
+    assert dict(columns) == TABLES
 
 
 async def test_the_classes_and_the_schema_make_the_same_catalog(
     superuser: psycopg.Connection, engine: AsyncEngine
 ) -> None:
     from_schema = sorted(rows(superuser, CATALOG))
-    superuser.execute(f"DROP TABLE {', '.join(SPECIFIED)} CASCADE".encode())
+    superuser.execute(f"DROP TABLE {', '.join(TABLES)} CASCADE".encode())
     assert rows(superuser, CATALOG) == []
     async with engine.begin() as connection:
-        await connection.run_sync(store.AgentInstructions.metadata.create_all)
+        await connection.run_sync(tables.AgentInstructions.metadata.create_all)
     assert sorted(rows(superuser, CATALOG)) == from_schema
 
 
@@ -342,18 +345,18 @@ async def test_a_database_of_an_older_runner_is_brought_up_to_date(
 ) -> None:
     superuser.execute("COMMENT ON TABLE agent_sessions IS NULL")
     superuser.execute("ALTER TABLE conversation_messages DROP COLUMN message_id")
-    assert "lacks the column message_id" in str(await db.probe(database, postgres_socket))
+    assert "lacks what schema 3 added to 1" in str(await db.probe(database, postgres_socket))
     await db.prepare(database, postgres_socket, agent)
     assert await db.probe(database, postgres_socket) is None
     query = "SELECT obj_description('agent_sessions'::regclass, 'pg_class')"
-    assert rows(superuser, query) == [("runner schema 2",)]
+    assert rows(superuser, query) == [("runner schema 3",)]
 
 
 async def test_a_database_of_a_newer_runner_is_refused(
     database: Database, postgres_socket: str, superuser: psycopg.Connection, agent: Agent
 ) -> None:
-    superuser.execute("COMMENT ON TABLE agent_sessions IS 'runner schema 3'")
-    with pytest.raises(DatabaseError, match=r"newer runner \(schema 3, this one knows 2\)"):
+    superuser.execute("COMMENT ON TABLE agent_sessions IS 'runner schema 4'")
+    with pytest.raises(DatabaseError, match=r"newer runner \(schema 4, this one knows 3\)"):
         await db.prepare(database, postgres_socket, agent)
 
 
@@ -447,6 +450,33 @@ async def test_a_pool_can_be_opened_before_the_first_caller(
     await db.warm(engine, 3)
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test'"
     assert rows(superuser, count) == [(3,)]
+
+
+async def test_a_pool_opens_no_more_connections_than_it_may(
+    superuser: psycopg.Connection, database: Database, postgres_socket: str
+) -> None:
+    impatient = replace(database, connect_timeout_s=0.2)
+    pool = db.engine(impatient, postgres_socket, pool_size=2, application_name="runner")
+    try:
+        async with pool.connect(), pool.connect():
+            with pytest.raises(PoolTimeout):
+                async with pool.connect():
+                    pass
+            count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'runner'"
+            assert rows(superuser, count) == [(2,)]
+    finally:
+        await pool.dispose()
+
+
+async def test_a_wait_for_a_lock_ends_before_the_call_s_patience(
+    superuser: psycopg.Connection, engine: AsyncEngine
+) -> None:
+    async with engine.connect() as connection:
+        shown = [
+            (await connection.execute(text(f"SHOW {setting}"))).scalar_one()
+            for setting in ("lock_timeout", "statement_timeout")
+        ]
+    assert shown == ["5s", "10s"]
 
 
 async def test_a_pool_outlives_the_connections_that_the_server_cut(

@@ -16,11 +16,12 @@ from runner.chains import LLMChain
 from runner.config import Config, Fault, OpenAILLM, SimulatedServer, Simulation
 from runner.folders import RESOURCES
 from runner.metrics import Metrics
+from runner.simulator.answers import Message, size, tokens
 from runner.simulator.server import Simulator
 
 LLMS = {"vllm": "openai", "ollama": "ollama", "openrouter": "openrouter", "google": "google"}
 KEY = "sk-simulated"
-ANSWER = "It opens at nine."
+QUESTION, ANSWER = "When does it open?", "It opens at nine."
 
 
 def composed(*overrides: str) -> Config:
@@ -64,7 +65,7 @@ async def nothing(_: object) -> list[object]:
 
 async def answer(chain: LLMChain) -> str:
     context = llm.ChatContext.empty()
-    context.add_message(role="user", content="When does it open?")
+    context.add_message(role="user", content=QUESTION)
     return (await chain.chat(chat_ctx=context).collect()).text
 
 
@@ -72,6 +73,10 @@ async def answer(chain: LLMChain) -> str:
 async def test_an_llm_that_is_well_answers_and_doctor_finds_nothing(name: str) -> None:
     async with llm_at_its_server(name) as (settings, chain):
         assert await answer(chain) == ANSWER
+        assert chain.chain.latest.metadata()["tokens"] == {
+            "prompt": size([Message("user", QUESTION)]),
+            "completion": len(tokens(ANSWER)),
+        }
         [finding] = await probes.probe_llms(settings, timeout_s=5)
         assert finding.trouble is None
 

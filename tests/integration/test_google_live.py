@@ -28,6 +28,7 @@ from runner.rag.search import Hit
 from runner.realtime import Lifeline, RealtimeAgent
 from runner.sessions import Recorder, UserSession
 from runner.simulator import live
+from runner.simulator.answers import tokens
 from runner.simulator.exchange import State
 from runner.simulator.sound import tone
 
@@ -166,7 +167,7 @@ async def call(
         user_away_timeout=None,
         aec_warmup_duration=None,  # else the first three seconds of an answer hear no caller
     )
-    lifeline = Lifeline(config, session, instructions, search)
+    lifeline = Lifeline(config, session, instructions, llm.ChatContext.empty(), search)
     talk = Call(session, lifeline, Speaker(), Microphone())
     session.on("conversation_item_added", talk.on_item)
     session.on("close", lambda _: talk.closed.set())
@@ -198,6 +199,9 @@ async def test_what_both_sides_say_is_stored_in_its_order(lives: Any) -> None:
         ("user", QUESTION),
         ("assistant", ANSWER),
     ]
+    counted = talk.messages[1].extra["service"]["tokens"]
+    assert counted["prompt"] > 0
+    assert counted["completion"] == len(tokens(ANSWER))
 
 
 def hit(content: str) -> Hit:
@@ -417,7 +421,10 @@ class Context:
 
 
 def agent(search: Any) -> RealtimeAgent:
-    return RealtimeAgent(instructions="", search=search, service={"provider": "live"})
+    history = llm.ChatContext.empty()
+    return RealtimeAgent(
+        instructions="", history=history, search=search, service={"provider": "live"}
+    )
 
 
 async def test_a_call_that_comes_twice_searches_once() -> None:

@@ -22,6 +22,7 @@ from runner.line import connect
 
 async def main():
     line = await connect(pathlib.Path(sys.argv[1]))
+    line.begin("call-1")
     async with line.permit():
         print("held", flush=True)
         await asyncio.Event().wait()
@@ -35,10 +36,16 @@ async def silent(_: Key) -> None:
 
 
 @pytest.fixture
-async def switchboard(tmp_path: Path) -> AsyncIterator[Switchboard]:
+def lost() -> list[str]:
+    """The rooms of calls that died."""
+    return []
+
+
+@pytest.fixture
+async def switchboard(tmp_path: Path, lost: list[str]) -> AsyncIterator[Switchboard]:
     settings = Settings(failures=1, window_s=30, probe_after_s=60, probe_longest_s=60)
     board = Switchboard(1, settings, silent, Metrics())
-    async with board, open_switchboard(board, tmp_path / "switchboard"):
+    async with board, open_switchboard(board, tmp_path / "switchboard", lost.append):
         yield board
 
 
@@ -78,6 +85,37 @@ async def test_the_permits_of_a_killed_call_are_free(
     await until(lambda: switchboard.in_flight == 0)
 
 
+async def test_a_call_that_dies_is_told_and_one_that_is_over_is_not(
+    switchboard: Switchboard, tmp_path: Path, lost: list[str]
+) -> None:
+    path = tmp_path / "switchboard"
+    ended = await connect(path)
+    ended.begin("call-0")
+    await ended.aclose()
+    call = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CALL, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    assert call.stdout
+    await call.stdout.readline()
+    call.kill()
+    await call.wait()
+    await until(lambda: bool(lost))
+    assert lost == ["call-1"]
+
+
+async def test_a_worker_that_ends_misses_none_of_its_calls(tmp_path: Path) -> None:
+    settings = Settings(failures=1, window_s=30, probe_after_s=60, probe_longest_s=60)
+    path, missed = tmp_path / "switchboard", list[str]()
+    board = Switchboard(1, settings, silent, Metrics())
+    async with open_switchboard(board, path, missed.append):
+        line = await connect(path)
+        line.begin("call-1")
+        async with line.permit():
+            await until(lambda: board.in_flight == 1)
+    await line.aclose()
+    assert missed == []
+
+
 async def test_one_who_hangs_up_while_waiting_leaves_the_line(
     switchboard: Switchboard, tmp_path: Path
 ) -> None:
@@ -112,7 +150,7 @@ async def test_a_call_whose_worker_is_gone_is_not_held_up(tmp_path: Path) -> Non
     path = tmp_path / "switchboard"
     board = Switchboard(1, settings, silent, Metrics())
     async with AsyncExitStack() as held:
-        async with open_switchboard(board, path):
+        async with open_switchboard(board, path, lambda _: None):
             line, holder = await connect(path), await connect(path)
             await held.enter_async_context(holder.permit())
             waiting = asyncio.create_task(held.enter_async_context(line.permit()))

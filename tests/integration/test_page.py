@@ -60,7 +60,7 @@ class Worker:
 
     sentence: str | None = None
 
-    def refusal(self) -> str | None:
+    def refusal(self, _: str) -> str | None:
         return self.sentence
 
 
@@ -102,6 +102,7 @@ async def livekit() -> AsyncIterator[str]:
         api_key_env="LIVEKIT_API_KEY",
         api_secret_env="LIVEKIT_API_SECRET",
         agent_name="voice-agent",
+        drain_s=120,
         max_calls=1,
         idle_processes=0,
     )
@@ -137,7 +138,7 @@ async def visit(
 ) -> AsyncIterator[Visit]:
     """The page, served and open. ``before``: JavaScript that runs ahead of the page's own."""
     config = Web("127.0.0.1", 0, tokens_per_minute, 600)
-    access = Access(livekit, KEYS.api_key, KEYS.api_secret, "voice-agent")
+    access = Access(livekit, KEYS.api_key, KEYS.api_secret, "voice-agent", grace_s=30)
     server = await start_page(config, access, worker or Worker(), status)
     context = await browser.new_context()
     try:

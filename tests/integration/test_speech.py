@@ -25,6 +25,7 @@ from runner.services import Supervisor
 
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 TONE = (np.sin(np.arange(SPEECH_RATE_HZ) / 20) * 9000).astype("<i2").tobytes()
+ENDLESS_S = 600
 FRAME = rtc.AudioFrame(TONE, SPEECH_RATE_HZ, 1, SPEECH_RATE_HZ)
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -116,6 +117,15 @@ async def test_samples_come_as_they_are_made(server: Server) -> None:
     await play(server.voice, heard)
     assert b"".join(heard) == TONE
     assert not any(len(piece) % 2 for piece in heard)
+
+
+async def test_29_a_voice_without_end_is_cut_off(server: Server) -> None:
+    server.answer = audio(*[TONE] * ENDLESS_S)
+    heard: list[bytes] = []
+    with pytest.raises(Failure, match="its sound lasts for more than"):
+        await play(server.voice, heard)
+    assert sum(map(len, heard)) < len(TONE) * ENDLESS_S / 2
+    await server.left.wait()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runner.config import Agent, Database
 from runner.database import engine as open_engine
 from runner.errors import DatabaseError
-from runner.store import Instructions, Store
+from runner.store import Instructions, Message, Opening, Orphan, Store
 
 HOSTILE = [
     "'; DROP TABLE conversation_messages; --",
@@ -31,7 +31,7 @@ async def opened(store: Store, room: str = "room") -> uuid.UUID:
     """A new session's id."""
     session_id = uuid.uuid4()
     await store.open_session(
-        session_id, room_id=room, participant_id="caller", llm_provider="vllm", context={}
+        session_id, Opening(room_id=room, participant_id="caller", llm_provider="vllm", context={})
     )
     return session_id
 
@@ -124,7 +124,7 @@ async def test_a_seed_fills_a_table_that_has_no_active_persona(
     store: Store, superuser: psycopg.Connection
 ) -> None:
     superuser.execute("DELETE FROM agent_instructions")
-    await store.seed(Agent("pirate", "You are a pirate.", "", "Sorry.", "Again?", "es"))
+    await store.seed(Agent("pirate", "You are a pirate.", "", "Sorry.", "Again?", "There!", "es"))
     found = await store.instructions("es")
     assert found
     assert (found.name, found.greeting, found.language) == ("pirate", "", "es")
@@ -139,7 +139,7 @@ async def test_a_session_is_stored_with_the_specification_s_defaults(
     session_id = uuid.uuid4()
     context: dict[str, object] = {"page": "/", "tries": 2**63}
     await store.open_session(
-        session_id, room_id="r1", participant_id="p1", llm_provider="vllm", context=context
+        session_id, Opening(room_id="r1", participant_id="p1", llm_provider="vllm", context=context)
     )
     columns = (
         "room_id, participant_id, llm_provider, status, context, message_count, ended_at, "
@@ -229,7 +229,8 @@ async def test_names_that_are_longer_than_the_columns_are_cut(
 ) -> None:
     session_id = uuid.uuid4()
     await store.open_session(
-        session_id, room_id="r" * 300, participant_id="p" * 300, llm_provider="l" * 300, context={}
+        session_id,
+        Opening(room_id="r" * 300, participant_id="p" * 300, llm_provider="l" * 300, context={}),
     )
     lengths = "length(room_id), length(participant_id), length(llm_provider)"
     assert session_row(superuser, session_id, lengths) == (255, 255, 50)
@@ -308,7 +309,7 @@ async def test_a_session_that_is_opened_twice_is_one(
     session_id = uuid.uuid4()
     for room in ("first", "second"):
         await store.open_session(
-            session_id, room_id=room, participant_id="p", llm_provider="vllm", context={}
+            session_id, Opening(room_id=room, participant_id="p", llm_provider="vllm", context={})
         )
     assert session_row(superuser, session_id, "room_id") == ("first",)
 
@@ -353,3 +354,86 @@ async def test_a_store_outlives_the_connections_that_the_server_cut(
     )
     await say(store, session_id, "user", "Hello again", {})
     assert len(await store.history(session_id)) == 1
+
+
+# Workers, and callers who come back.
+
+
+def opening(worker_id: uuid.UUID, job_id: str, room: str = "room", caller: str = "p") -> Opening:
+    return Opening(room, caller, "vllm", {}, worker_id=str(worker_id), job_id=job_id)
+
+
+async def resumable(store: Store, worker_id: uuid.UUID) -> uuid.UUID:
+    """A session of the job one, with two messages."""
+    session_id = uuid.uuid4()
+    await store.open_session(session_id, opening(worker_id, "one"))
+    await say(store, session_id, "user", "Hello", {})
+    await say(store, session_id, "assistant", "Hi", {})
+    return session_id
+
+
+async def test_a_caller_in_the_same_room_goes_on_with_the_session(store: Store) -> None:
+    worker_id = uuid.uuid4()
+    session_id = await resumable(store, worker_id)
+    assert await store.resume_session(opening(worker_id, "two"), 30) == session_id
+    assert await store.recall(session_id, 10) == [
+        Message("user", "Hello"),
+        Message("assistant", "Hi"),
+    ]
+    assert await store.recall(session_id, 1) == [Message("assistant", "Hi")]
+
+
+@pytest.mark.parametrize(("room", "caller"), [("other", "p"), ("room", "other")])
+async def test_nobody_else_goes_on_with_it(store: Store, room: str, caller: str) -> None:
+    worker_id = uuid.uuid4()
+    await resumable(store, worker_id)
+    assert await store.resume_session(opening(worker_id, "two", room, caller), 30) is None
+
+
+async def test_a_session_goes_on_within_the_grace_period_and_not_after_it(
+    store: Store, superuser: psycopg.Connection
+) -> None:
+    worker_id = uuid.uuid4()
+    session_id = await resumable(store, worker_id)
+    await store.end_session(session_id, "one")
+    back = "UPDATE agent_sessions SET ended_at = ended_at - make_interval(secs => %s)"
+    superuser.execute(back, [20])
+    assert await store.resume_session(opening(worker_id, "two"), 30) == session_id
+    assert session_row(superuser, session_id, "status, ended_at") == ("active", None)
+    await store.end_session(session_id, "two")
+    superuser.execute(back, [40])
+    assert await store.resume_session(opening(worker_id, "three"), 30) is None
+
+
+async def test_a_job_may_not_end_a_session_with_which_another_goes_on(
+    store: Store, superuser: psycopg.Connection
+) -> None:
+    worker_id = uuid.uuid4()
+    session_id = await resumable(store, worker_id)
+    await store.resume_session(opening(worker_id, "two"), 30)
+    await store.end_session(session_id, "one")
+    assert session_row(superuser, session_id, "status") == ("active",)
+    await store.end_session(session_id, "two")
+    assert session_row(superuser, session_id, "status") == ("ended",)
+
+
+async def test_sessions_of_a_worker_that_is_no_more_are_adopted_once(store: Store) -> None:
+    dead, one, other = (uuid.uuid4() for _ in range(3))
+    for worker_id in (dead, one, other):
+        await store.beat(worker_id)
+    session_id = await resumable(store, dead)
+    await resumable(store, one)
+    assert await store.adopt_orphans(one) == []
+    await store.leave(dead, beat=1)  # it has beaten since: it lives
+    assert dead in await store.beat(one)
+    await store.leave(dead, beat=0)
+    assert await store.adopt_orphans(one) == [Orphan(session_id, "room", "p")]
+    assert await store.adopt_orphans(other) == []
+
+
+async def test_a_room_s_session_ends_with_it(store: Store, superuser: psycopg.Connection) -> None:
+    session_id = await resumable(store, uuid.uuid4())
+    other = await opened(store, "another room")
+    await store.end_room("room")
+    assert session_row(superuser, session_id, "status") == ("ended",)
+    assert session_row(superuser, other, "status") == ("active",)

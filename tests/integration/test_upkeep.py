@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runner.config import Sessions
 from runner.errors import ServiceError
 from runner.fingerprint import fingerprint, of_configuration
-from runner.store import Expired, Store
+from runner.store import Expired, Opening, Store
 from runner.upkeep import forget
 
-SESSIONS = Sessions(timeout_minutes=30, idle_check_s=60, retention_days=7, archive="none")
+SESSIONS = Sessions(
+    timeout_minutes=30, idle_check_s=60, grace_s=30, retention_days=7, archive="none"
+)
 
 
 async def conversation(
@@ -24,7 +26,7 @@ async def conversation(
     """A session of two messages; None: it has not ended."""
     session_id = uuid.uuid4()
     await store.open_session(
-        session_id, room_id="r", participant_id="p", llm_provider="vllm", context={"a": 1}
+        session_id, Opening(room_id="r", participant_id="p", llm_provider="vllm", context={"a": 1})
     )
     for text in ("Hello", "Goodbye"):
         await store.add_message(session_id, uuid.uuid4(), role="user", content=text, metadata={})

@@ -22,7 +22,10 @@ def _composed(*overrides: str) -> Config:
         os.environ.update(given)
 
 
-_SETTING = ("LLM_PROVIDER", "LIVEKIT_URL", "POSTGRES_HOST", "POSTGRES_PORT", "RAG_ENABLED")
+_SETTING = (
+    *("LLM_PROVIDER", "LIVEKIT_URL", "RAG_ENABLED"),
+    *("DATABASE_URL", "POSTGRES_HOST", "POSTGRES_PORT"),
+)
 """Variables of the environment that would change what units rely on."""
 
 

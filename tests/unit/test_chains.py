@@ -64,6 +64,8 @@ class ScriptedLLM:
                     yield llm.ChatChunk(id="1", delta=llm.ChoiceDelta(tool_calls=[step]))
                 case str():
                     yield llm.ChatChunk(id="1", delta=llm.ChoiceDelta(content=step))
+                case llm.CompletionUsage():
+                    yield llm.ChatChunk(id="1", usage=step)
 
     async def aclose(self) -> None:
         pass
@@ -135,6 +137,24 @@ async def test_the_record_comes_even_when_nobody_answers(policy: Failover) -> No
     assert (service["provider"], len(service["failovers"])) == (None, 2)
     with pytest.raises(APIError, match="a: connection refused; b: connection refused"):
         await anext(stream)
+
+
+def usage(prompt: int, completion: int) -> llm.CompletionUsage:
+    return llm.CompletionUsage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=0)
+
+
+async def test_the_record_has_the_tokens_of_who_ended_the_answer(policy: Failover) -> None:
+    dying = ScriptedLLM("The sky", usage(9, 2), DIED)
+    counting = llm_chain(policy, dying, ScriptedLLM(" is blue.", usage(12, 3)))
+    response = await collected(counting)
+    assert response.extra["service"]["tokens"] == {"prompt": 12, "completion": 3}
+    silent = llm_chain(policy, dying, ScriptedLLM(" is blue."))
+    assert "tokens" not in (await collected(silent)).extra["service"]
+
+
+async def test_tokens_that_were_not_counted_are_no_tokens(policy: Failover) -> None:
+    chain = llm_chain(policy, ScriptedLLM("Blue.", usage(7, 0)))
+    assert (await collected(chain)).extra["service"]["tokens"] == {"prompt": 7}
 
 
 async def test_the_permit_is_free_after_the_answer_and_after_an_interruption(

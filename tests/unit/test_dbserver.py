@@ -25,8 +25,7 @@ WHOLE = State(
     may_create_vector=False,
     may_create_tables=False,
     missing_tables=[],
-    has_message_id=True,
-    version=2,
+    version=3,
 )
 TWO_TABLES = ["rag_documents", "system_config"]
 

@@ -10,8 +10,10 @@ import pytest
 from runner import outbox
 from runner.errors import DatabaseAwayError, DatabaseError
 from runner.outbox import Entry, Journal, Outbox, deliver_left
+from runner.store import Opening
 
 SESSION = str(uuid.uuid4())
+OPENING = {"room_id": "r", "participant_id": "p", "llm_provider": "vllm", "context": {}}
 
 
 class Shelf:
@@ -25,7 +27,7 @@ class Shelf:
         self.messages: dict[uuid.UUID, str] = {}
         self.asked = 0
 
-    async def open_session(self, session_id: uuid.UUID, **_: object) -> None:
+    async def open_session(self, session_id: uuid.UUID, _: Opening) -> None:
         self._answer()
         self.opened.append(session_id)
 
@@ -37,7 +39,7 @@ class Shelf:
             raise DatabaseError("no such session")
         self.messages.setdefault(message_id, content)
 
-    async def end_session(self, session_id: uuid.UUID) -> None:
+    async def end_session(self, session_id: uuid.UUID, job_id: str | None = None) -> None:
         self._answer()
         self.ended.append(session_id)
 
@@ -75,7 +77,7 @@ def path(tmp_path: Path) -> Path:
 async def test_a_call_is_stored_in_order_and_leaves_no_file(path: Path) -> None:
     shelf = Shelf()
     box = Outbox(shelf, path)
-    box.put(Entry("open", SESSION))
+    box.put(Entry("open", SESSION, OPENING))
     for number in range(100):
         box.put(message(f"{number}"))
     box.put(Entry("end", SESSION))

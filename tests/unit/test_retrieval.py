@@ -224,19 +224,14 @@ async def test_the_texts_of_a_question_are_few_however_much_is_found() -> None:
     assert 20 < len(desk.texts) <= 1 + 2 * 14
 
 
-async def test_it_streams_words_and_ends_with_the_usage() -> None:
+async def test_it_streams_words_and_counts_no_tokens() -> None:
     desk = Desk(Found("manual.md", MANUAL))
     chunks = [
         chunk async for chunk in model(desk).answer(Request(said("Which port is the page on?")))
     ]
-    *words, last = chunks
-    texts = [chunk.delta.content for chunk in words if chunk.delta]
-    assert len(texts) == len(words) > 2
+    texts = [chunk.delta.content for chunk in chunks if chunk.delta]
+    assert len(texts) == len(chunks) > 2
     assert "".join(text or "" for text in texts).startswith("The page is on port 3000.")
-    assert last.delta is None
-    assert last.usage
-    assert last.usage.prompt_tokens == 6
-    assert last.usage.completion_tokens == sum(len((text or "").split()) for text in texts)
     assert len({chunk.id for chunk in chunks}) == 1
 
 

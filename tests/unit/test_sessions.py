@@ -72,6 +72,7 @@ async def test_every_message_is_stored_in_order_with_its_timings_and_who_served(
     assert metadata["served_by"] == {"stt": "speaches", "llm": "vllm"}
     assert metadata["services"]["llm"]["failovers"] == []
     assert metadata["stages_s"] == {"stt": 0.1, "llm_ttft": 0.2, "e2e": 0.7}
+    assert metadata["response_s"] == 0.7
     assert metadata["sources"][0]["filename"] == "tea.md"
 
 

@@ -1,6 +1,7 @@
 """What simulated servers say, and when they fail: without a socket."""
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from runner.config import Fault, SimulatedServer, TextAnswer, ToolAnswer
 from runner.providers.request import instruction_to_continue
@@ -120,6 +121,20 @@ def test_an_answer_is_chosen_by_a_word_of_the_last_question() -> None:
     two = server(answers=[TextAnswer("Nine.", "open"), TextAnswer("Six.", "close"), "What?"])
     assert answers.choose(two, user("When do you open?", "When do you CLOSE?"), []) == "Six."
     assert answers.choose(two, user("Hm?"), []) == "What?"
+
+
+def test_an_answer_may_recall_what_the_user_said_in_this_request() -> None:
+    told = TextAnswer("It is {}.", recalls=r"word is (\w+)")
+    recalling = server(answers=[told])
+    said = ["My word is tiger.", "No, my word is lemon.", "What is it?"]
+    assert answers.choose(recalling, user(*said), []) == "It is lemon."
+    assert answers.choose(recalling, user(said[-1]), []) == "It is nothing."
+
+
+@pytest.mark.parametrize("pattern", ["(", "no group", "(two) (groups)"])
+def test_what_is_recalled_is_one_group_of_a_regular_expression(pattern: str) -> None:
+    with pytest.raises(ValidationError, match="a regular expression"):
+        TypeAdapter(TextAnswer).validate_python({"text": "{}", "recalls": pattern})
 
 
 def test_answers_without_words_are_given_in_turn_by_the_questions_asked() -> None:

@@ -16,11 +16,11 @@ from aiohttp import ClientResponse, ClientSession
 
 from runner.config import Web
 from runner.errors import ServiceError
-from runner.tokens import RateLimit, caller_token
+from runner.tokens import RateLimit, Seat, caller_token
 from runner.web import Access, start_page
 
 SECRET = "a-secret-that-is-thirty-two-bytes"
-ACCESS = Access("ws://localhost:7880", "key", SECRET, "voice-agent")
+ACCESS = Access("ws://localhost:7880", "key", SECRET, "voice-agent", grace_s=30)
 CONFIG = Web(host="127.0.0.1", port=0, tokens_per_minute=2, token_ttl_s=600)
 SCRIPT = "go()"
 HASH = "sha256-" + base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
@@ -31,7 +31,7 @@ STATUS = {"agent": "voice-agent", "stand_ins": []}
 class Worker:
     sentence: str | None = None
 
-    def refusal(self) -> str | None:
+    def refusal(self, _: str) -> str | None:
         return self.sentence
 
 
@@ -116,10 +116,51 @@ class TestToken:
         assert "wish" not in json.dumps(claims)
 
     def test_is_for_another_room_and_identity_each_time(self) -> None:
-        tokens = [caller_token(ACCESS, 600) for _ in range(50)]
+        tokens = [caller_token(ACCESS, Seat(), 600) for _ in range(50)]
         claims = [jwt.decode(token, SECRET, algorithms=["HS256"]) for token in tokens]
         assert len({claim["video"]["room"] for claim in claims}) == 50
         assert len({claim["sub"] for claim in claims}) == 50
+
+    async def test_of_a_call_that_was_cut_off_leads_back_to_it(self) -> None:
+        wish = {"participant_attributes": {"language": "pt-BR"}}
+        async with page() as client:
+            async with client.post("/api/token", json=wish) as response:
+                first = (await response.json())["participant_token"]
+            late = jwt.decode(first, SECRET, algorithms=["HS256"]) | {"exp": time.time() - 3600}
+            again = {"resume": jwt.encode(late, SECRET, algorithm="HS256")}
+            async with client.post("/api/token", json=again) as response:
+                second = (await response.json())["participant_token"]
+        one, other = (jwt.decode(token, SECRET, algorithms=["HS256"]) for token in (first, second))
+        assert (one["sub"], one["video"], one["attributes"]) == (
+            other["sub"],
+            other["video"],
+            {"language": "pt-BR"},
+        )
+        assert other["exp"] > time.time()
+        assert other["roomConfig"]["departureTimeout"] == ACCESS.grace_s
+
+    @pytest.mark.parametrize("way", ["garbage", "forged", "none", "old", "of_an_agent"])
+    async def test_is_refused_to_whoever_was_not_in_that_call(self, way: str) -> None:
+        claims = jwt.decode(caller_token(ACCESS, Seat(), 600), SECRET, algorithms=["HS256"])
+        tokens = {
+            "garbage": "x.y.z",
+            "forged": jwt.encode(claims, "another" * 8, algorithm="HS256"),
+            "none": jwt.encode(claims, "", algorithm="none"),
+            "old": jwt.encode(claims | {"exp": 1}, SECRET, algorithm="HS256"),
+            "of_an_agent": jwt.encode(claims | {"video": {"agent": True}}, SECRET, "HS256"),
+        }
+        again = {"resume": tokens[way]}
+        async with page() as client, client.post("/api/token", json=again) as response:
+            assert response.status == 403
+            assert "cannot be taken up again" in await sentence(response)
+
+    @pytest.mark.parametrize("language", ["de\n", "<b>", "x" * 50, 5, None, ["de"]])
+    async def test_takes_no_language_that_is_none(self, language: object) -> None:
+        wish = {"participant_attributes": {"language": language}}
+        async with page() as client, client.post("/api/token", json=wish) as response:
+            token = (await response.json())["participant_token"]
+        claims = jwt.decode(token, SECRET, algorithms=["HS256"])
+        assert claims.get("attributes", {}) == {}
 
     async def test_is_refused_in_the_workers_words_when_no_call_can_be_taken(self) -> None:
         worker = Worker("All 20 lines are busy.")

@@ -8,12 +8,13 @@ import {
   useVoiceAssistant,
 } from "@livekit/components-react";
 import { ConnectionState } from "livekit-client";
-import { type SubmitEvent, useEffect, useRef, useState } from "react";
+import { type SubmitEvent, useEffect, useMemo, useRef, useState } from "react";
 import { type Line, useLines } from "./lines";
 import { Microphone } from "./Microphone";
 import { Notices } from "./Notices";
 import {
   AGENT_LEFT,
+  AGENT_LOST,
   microphoneTrouble,
   NO_AGENT,
   NOT_SENT,
@@ -24,9 +25,11 @@ import { Transcript } from "./Transcript";
 
 const AGENT_DEADLINE_MS = 4_500; // with the time to connect, five seconds after the press
 
-/** A call from the moment it is dialled. `onLines` is told of the transcript as it grows. */
-export function Call({ device, onDevice, onLines, onHangUp }: {
+/** A call from the moment it is dialled. `earlier`: its transcript from before it was cut off;
+ * `onLines` is told of the whole as it grows. */
+export function Call({ device, earlier, onDevice, onLines, onHangUp }: {
   device: string;
+  earlier: Line[];
   onDevice: (device: string) => void;
   onLines: (lines: Line[]) => void;
   onHangUp: () => void;
@@ -36,7 +39,8 @@ export function Call({ device, onDevice, onLines, onHangUp }: {
   const absence = useAbsence(connection === ConnectionState.Connected, !!agent);
   const [trouble, setTrouble] = useState<string | null>(null);
   const { canPlayAudio, startAudio } = useAudioPlayback();
-  const lines = useLines();
+  const spoken = useLines();
+  const lines = useMemo(() => [...earlier, ...spoken], [earlier, spoken]);
   useEffect(() => onLines(lines), [lines, onLines]);
 
   const reconnecting =
@@ -80,7 +84,8 @@ function useAbsence(connected: boolean, present: boolean): string | null {
     };
   }, [connected, present]);
   if (present || !connected) return null;
-  return met ? AGENT_LEFT : late ? NO_AGENT : null;
+  if (!late) return met ? AGENT_LOST : null;
+  return met ? AGENT_LEFT : NO_AGENT;
 }
 
 const LABELS: Record<string, string> = {

@@ -3,6 +3,7 @@ import { ConnectionError, ConnectionErrorReason, DisconnectReason } from "liveki
 export const NO_AGENT =
   "No agent has joined. It may be stopped, or busy with other calls: look at the runner's " +
   "terminal, or hang up and call again.";
+export const AGENT_LOST = "The agent was lost. Another one is on its way …";
 export const AGENT_LEFT = "The agent has left. Hang up and call again.";
 export const RECONNECTING = "The connection to the LiveKit server broke. Trying to restore it …";
 export const RUNNER_GONE =
@@ -35,6 +36,20 @@ export function failure(error: unknown): string | null {
   }
 }
 
+/** Whether nobody meant a call to end: it is to be dialled again. */
+export function cutOff(reason: DisconnectReason | undefined): boolean {
+  switch (reason) {
+    case DisconnectReason.CLIENT_INITIATED:
+    case DisconnectReason.ROOM_DELETED:
+    case DisconnectReason.ROOM_CLOSED:
+    case DisconnectReason.PARTICIPANT_REMOVED:
+    case DisconnectReason.DUPLICATE_IDENTITY:
+      return false;
+    default:
+      return true;
+  }
+}
+
 /** Why a call ended, or null when the caller hung up. */
 export function ending(reason: DisconnectReason | undefined): string | null {
   switch (reason) {
@@ -44,6 +59,8 @@ export function ending(reason: DisconnectReason | undefined): string | null {
     case DisconnectReason.ROOM_CLOSED:
     case DisconnectReason.PARTICIPANT_REMOVED:
       return "The call was ended at the other side.";
+    case DisconnectReason.DUPLICATE_IDENTITY:
+      return "This call goes on in another window.";
     case DisconnectReason.SERVER_SHUTDOWN:
       return "The LiveKit server was stopped. Call again when it is back.";
     default:
