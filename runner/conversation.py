@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 _POOL_SIZE = 2  # a call writes one message at a time and searches once a turn
 _ONCE = APIConnectOptions(max_retry=0)  # the chains try again by themselves
 _RECALLED_MESSAGES = 200  # what does not fit into the LLM's context is left out later
+_OPENING_S = 1.5  # for what is read before the greeting
+_SLOW = f"PostgreSQL did not answer within {_OPENING_S:g} s"
 _LAST_WORDS_S = 0.5  # for what was said right before hanging up
 _NO_END = 1_000_000  # failed turns in a row after which LiveKit would hang up: the call lives on
 
@@ -142,11 +144,12 @@ async def _recall(store: Store, user: UserSession, opening: Opening, grace_s: in
     if user.worker_id is None:
         return  # nobody comes back to a terminal
     try:
-        if found := await store.resume_session(opening, grace_s):
-            user.session_id = found
-            user.history = await store.recall(found, _RECALLED_MESSAGES)
-    except DatabaseError as error:
-        log.warning("whether the caller was here before is not known: %s", error)
+        async with asyncio.timeout(_OPENING_S):
+            if found := await store.resume_session(opening, grace_s):
+                user.session_id = found
+                user.history = await store.recall(found, _RECALLED_MESSAGES)
+    except (DatabaseError, TimeoutError) as error:
+        log.warning("whether the caller was here before is not known: %s", error or _SLOW)
 
 
 async def _at_this_moment(
@@ -154,9 +157,14 @@ async def _at_this_moment(
 ) -> tuple[Config, Persona | Instructions]:
     """The persona that a caller of ``language`` gets now, and the configuration for the persona's
     language with the settings that the database has now."""
-    live, persona = await asyncio.gather(
-        live_config(store, config), _persona(store, config.agent, language)
-    )
+    live: Config = config
+    persona: Persona | Instructions = config.agent
+    try:
+        async with asyncio.timeout(_OPENING_S):
+            live = await live_config(store, config)
+            persona = await _persona(store, config.agent, language)
+    except TimeoutError:
+        log.warning("settings or instructions are the configuration's: %s", _SLOW)
     if live.log != config.log:
         logs.set_up(live.log)
     return spoken(live, persona.language), persona
@@ -190,6 +198,7 @@ def agent_session(
             max_unrecoverable_errors=_NO_END,
         ),
         "user_away_timeout": None,
+        "aec_warmup_duration": config.turn.echo_warmup_s or None,
         "session_close_transcript_timeout": _LAST_WORDS_S,
     }
     if isinstance(config.llm, GoogleRealtimeLLM):

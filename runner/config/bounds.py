@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Gt, Le, Len
 from pydantic import AfterValidator, ConfigDict
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _LANGUAGE = re.compile(r"(?=.{2,35}$)[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", re.ASCII)
 EMBEDDING_DIMENSIONS = 384  # the specification's vector(384); sql/schema.sql holds the same number
 
@@ -40,6 +41,16 @@ def language_tag(tag: str) -> str:
     return tag.lower()
 
 
+def variable_name(name: str) -> str:
+    """The name of an environment variable, or nothing. A key or password put there by mistake is
+    most likely none."""
+    if name and not _VARIABLE.fullmatch(name):
+        raise ValueError(
+            "the NAME of an environment variable; put the secret itself into that variable"
+        )
+    return name
+
+
 PlainURL = Annotated[str, AfterValidator(plain_url)]
 OpenAIBaseURL = Annotated[str, AfterValidator(with_v1)]
 LiveKitURL = Annotated[str, AfterValidator(ws_url)]
@@ -49,6 +60,8 @@ Seconds = Annotated[float, Gt(0)]
 Delay = Annotated[float, Ge(0)]
 Name = Annotated[str, Len(1)]
 Temperature = Annotated[float, Ge(0), Le(2)]
+OptionalVariable = Annotated[str, AfterValidator(variable_name)]
+Variable = Annotated[OptionalVariable, Len(1)]
 Language = Annotated[str, AfterValidator(language_tag)]
 
 

@@ -11,6 +11,7 @@ from runner.config.bounds import (
     Language,
     Name,
     OpenAIBaseURL,
+    OptionalVariable,
     PlainURL,
     Seconds,
     Strict,
@@ -42,7 +43,7 @@ class OpenAILLM(Strict):
     name: Name
     base_url: OpenAIBaseURL
     model: Name
-    api_key_env: str = ""
+    api_key_env: OptionalVariable = ""
     temperature: Temperature | None = None
     max_tokens: Count | None = None
     context_tokens: Annotated[int, Ge(256)] = 4096
@@ -61,7 +62,7 @@ class GoogleLLM(Strict):
     kind: Literal["google"]
     name: Name
     model: Name
-    api_key_env: str
+    api_key_env: OptionalVariable
     base_url: PlainURL = ""
     temperature: Temperature | None = None
     max_tokens: Count | None = None
@@ -83,7 +84,7 @@ class GoogleRealtimeLLM(Strict):
     kind: Literal["google_realtime"]
     name: Name
     model: Name
-    api_key_env: str
+    api_key_env: OptionalVariable
     voice: Literal["Puck", "Charon", "Kore", "Fenrir", "Aoede"]
     base_url: PlainURL = ""
     ca_file: str = ""
@@ -146,7 +147,7 @@ class Speech(Strict):
     """
 
     server: Literal["speaches", "embedded"]
-    api_key_env: str
+    api_key_env: OptionalVariable
     hint: str
     stt: STT
     tts: TTS

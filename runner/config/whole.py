@@ -16,9 +16,11 @@ from runner.config.bounds import (
     LiveKitURL,
     Name,
     OpenAIBaseURL,
+    OptionalVariable,
     Port,
     Seconds,
     Strict,
+    Variable,
 )
 from runner.config.providers import GPU, LLM, Failover, Speech, StandIn
 from runner.config.simulation import Simulation
@@ -60,6 +62,7 @@ class Turn(Strict):
     max_turn_s: Annotated[float, Ge(5), Le(600)]
     preemptive_generation: bool
     min_interruption_s: Delay
+    echo_warmup_s: Delay
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class RAG(Strict):
     min_similarity: Annotated[float, Ge(-1), Le(1)]
     embedding_url: OpenAIBaseURL
     embedding_model: Name
-    embedding_api_key_env: str = ""
+    embedding_api_key_env: OptionalVariable = ""
     embedder: Literal["server", "local"] = "server"
     index: Literal["auto", "exact", "hnsw", "ivfflat"] = "auto"
     hybrid: bool = True
@@ -95,11 +98,11 @@ class Database(Strict):
     port: Port
     name: Name
     user: Name
-    password_env: Name
+    password_env: Variable
     min_connections: Count
     max_connections: Count
     connect_timeout_s: Seconds
-    url_env: str = ""
+    url_env: OptionalVariable = ""
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,8 @@ class LiveKit(Strict):
     url: LiveKitURL
     tcp_port: Port
     udp_port: Port
-    api_key_env: Name
-    api_secret_env: Name
+    api_key_env: Variable
+    api_secret_env: Variable
     agent_name: Name
     max_calls: Count
     drain_s: Delay
@@ -265,6 +268,8 @@ def _problem(detail: Any) -> Problem:
     match detail["type"]:
         case "missing":
             return Problem(key, None, "set", f"Add {key}=… or give it in the YAML.")
+        case "value_error" if path[-1].endswith("_env"):  # it may be the secret itself
+            return Problem(key, "(not shown)", str(detail["ctx"]["error"]))
         case "unexpected_keyword_argument":
             return Problem(key, detail["input"], "left out: no such key exists")
         case _:

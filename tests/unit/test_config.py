@@ -216,3 +216,13 @@ def test_an_answer_leaves_room_for_the_history() -> None:
 def test_a_header_is_one_line() -> None:
     found = problems("+fallback.openrouter.headers={X-Title: 'a\nb'}".replace("\\n", "\n"))
     assert "one printable line" in found["fallback.openrouter.headers"]
+
+
+@pytest.mark.parametrize("key", ["llm.api_key_env", "database.password_env"])
+def test_a_secret_in_place_of_a_variable_s_name_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(f"{key}=sk-or-v1-hush")
+    assert f"{key} is '(not shown)'; it must be the NAME of an environment variable" in str(
+        refused.value
+    )
+    assert "hush" not in str(refused.value)
