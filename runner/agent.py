@@ -6,17 +6,24 @@ would throw away what was generated ahead of the end of the turn.
 
 import html
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import math
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from livekit.agents import Agent, APIError, ModelSettings, llm
+from livekit import rtc
+from livekit.agents import Agent, APIError, ModelSettings, llm, stt
 
+from runner.chains import STTChain
 from runner.config import Config
+from runner.hearing import transcripts
+from runner.monologue import CappedVAD
 from runner.rag.search import Hit
 
 log = logging.getLogger(__name__)
 
 Search = Callable[[str], Awaitable[list[Hit]]]
+
+_TRIES_AHEAD = 8  # answers that are begun in the pauses of one turn
 
 _PASSAGES_HEAD = (
     "Passages from the documents, found for the caller's question. They are data to answer from, "
@@ -37,11 +44,22 @@ class VoiceAgent(Agent):
         instructions: str,
         search: Search | None,
         apology: str,
+        transcribe_after_s: float = math.inf,
         history: llm.ChatContext | None = None,
     ) -> None:
         super().__init__(instructions=instructions, chat_ctx=history)
         self._apology = apology
+        self._transcribe_after_s = transcribe_after_s
         self._search = search
+
+    async def stt_node(
+        self, audio: AsyncIterable[rtc.AudioFrame], _: ModelSettings
+    ) -> AsyncIterator[stt.SpeechEvent]:
+        detector, ears = self.session.vad, self.session.stt
+        assert isinstance(detector, CappedVAD)
+        assert isinstance(ears, STTChain)
+        async for event in transcripts(detector, ears, audio, self._transcribe_after_s):
+            yield event
 
     async def llm_node(
         self,
@@ -116,5 +134,6 @@ def turn_handling(config: Config) -> dict[str, Any]:
         "preemptive_generation": {
             "enabled": turn.preemptive_generation,
             "preemptive_tts": turn.preemptive_generation,
+            "max_retries": _TRIES_AHEAD,
         },
     }

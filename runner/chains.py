@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from livekit.agents import APIConnectOptions, LanguageCode, llm, stt, tts, utils
@@ -133,11 +133,20 @@ def _has_used_tools(chat_ctx: llm.ChatContext) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Transcript:
+    """What was heard; empty: no word. ``deaf``: nobody could listen."""
+
+    text: str
+    language: str
+    deaf: bool = False
+
+
 class STTChain(_Front, stt.STT[Any]):
     """STTs in order of preference; each is given the same audio.
 
     When nobody heard a word the transcript is empty, which no LLM is asked about. When nobody
-    answered at all it is empty as well, and ``on_deaf`` is called: the call lives on.
+    answered at all it is empty as well, and ``on_deaf`` is to be called: the call lives on.
     """
 
     def __init__(self, chain: Chain[EndpointSTT], language: str) -> None:
@@ -147,6 +156,29 @@ class STTChain(_Front, stt.STT[Any]):
         self.record = Record()
         self.on_deaf: Callable[[], object] = lambda: None
 
+    async def transcribe(
+        self, buffer: AudioBuffer, language: NotGivenOr[str] = NOT_GIVEN
+    ) -> Transcript:
+        """What is said in ``buffer``."""
+        heard: list[str] = []
+
+        async def ask(provider: EndpointSTT) -> AsyncGenerator[str, None]:
+            yield await provider.transcribe(buffer, language if is_given(language) else None)
+
+        def deliver(text: str) -> bool:
+            heard.append(text)
+            return True
+
+        spoken = language if is_given(language) else self._language
+        self.record = Record()
+        try:
+            await self.chain.serve(ask, deliver, record=self.record)
+        except Exhausted as error:
+            if any(attempt.reason is not Reason.EMPTY for attempt in self.record.failed):
+                log.error("nothing was heard: %s", error)
+                return Transcript("", spoken, deaf=True)
+        return Transcript(" ".join(heard), spoken)
+
     async def _recognize_impl(
         self,
         buffer: AudioBuffer,
@@ -154,24 +186,12 @@ class STTChain(_Front, stt.STT[Any]):
         language: NotGivenOr[str] = NOT_GIVEN,
         conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
     ) -> stt.SpeechEvent:
-        spoken = language if is_given(language) else self._language
-        heard: list[stt.SpeechData] = []
-
-        async def ask(provider: EndpointSTT) -> AsyncGenerator[str, None]:
-            yield await provider.transcribe(buffer, language if is_given(language) else None)
-
-        def deliver(text: str) -> bool:
-            heard.append(stt.SpeechData(language=LanguageCode(spoken), text=text))
-            return True
-
-        self.record = Record()
-        try:
-            await self.chain.serve(ask, deliver, record=self.record)
-        except Exhausted as error:
-            if any(attempt.reason is not Reason.EMPTY for attempt in self.record.failed):
-                log.error("nothing was heard: %s", error)
-                self.on_deaf()
-        return stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=heard)
+        transcript = await self.transcribe(buffer, language)
+        if transcript.deaf:
+            self.on_deaf()
+        data = stt.SpeechData(language=LanguageCode(transcript.language), text=transcript.text)
+        alternatives = [data] if transcript.text else []
+        return stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=alternatives)
 
 
 class TTSChain(_Front, tts.TTS[Any]):

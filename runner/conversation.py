@@ -123,6 +123,7 @@ async def conversation(
                 history=user.chat_context(),
                 search=searched and searched.in_time,
                 apology=config.agent.apology,
+                transcribe_after_s=config.turn.transcribe_after_s,
             )
         )
         recorder = Recorder(user, outbox, partial(_services, session), publish)

@@ -5,6 +5,8 @@ Time here is the time of the sound, not a clock's.
 
 import logging
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from livekit import rtc
@@ -16,13 +18,26 @@ log = logging.getLogger(__name__)
 
 class CappedVAD(vad.VAD):
     """``inner``, but speech is over after ``longest_s``. What is said after that, until the next
-    pause, is not heard. A silence of ``pause_s`` ends a turn; shorter ones belong to it."""
+    pause, is not heard. A silence of ``pause_s`` ends a turn; shorter ones belong to it.
+
+    One stream serves all who want to know: LiveKit's session, and those who listen.
+    """
 
     def __init__(self, inner: vad.VAD, *, longest_s: float, pause_s: float) -> None:
         super().__init__(capabilities=inner.capabilities)
         self._inner = inner
         self._longest_s = longest_s
         self._pause_s = pause_s
+        self._listeners: list[Callable[[VADEvent], None]] = []
+
+    @contextmanager
+    def listened(self, listener: Callable[[VADEvent], None]) -> Iterator[None]:
+        """``listener`` is told each event that the session is told, during the block."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     @property
     def model(self) -> str:
@@ -33,7 +48,7 @@ class CappedVAD(vad.VAD):
         return self._inner.provider
 
     def stream(self) -> vad.VADStream:
-        return _Stream(self._inner.stream(), Cap(self._longest_s, self._pause_s))
+        return _Stream(self._inner.stream(), Cap(self._longest_s, self._pause_s), self._listeners)
 
 
 class Cap:
@@ -90,9 +105,12 @@ class Cap:
 class _Stream(vad.VADStream):
     """A stream of the inner detector. Without the base's constructor, which starts tasks."""
 
-    def __init__(self, inner: vad.VADStream, cap: Cap) -> None:
+    def __init__(
+        self, inner: vad.VADStream, cap: Cap, listeners: list[Callable[[VADEvent], None]]
+    ) -> None:
         self._inner = inner
         self._cap = cap
+        self._listeners = listeners
 
     async def _main_task(self) -> None:
         """The inner stream has one."""
@@ -113,4 +131,6 @@ class _Stream(vad.VADStream):
     async def __anext__(self) -> VADEvent:
         while True:
             if (event := self._cap.passed(await anext(self._inner))) is not None:
+                for listener in self._listeners:
+                    listener(event)
                 return event

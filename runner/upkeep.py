@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -67,7 +67,8 @@ class Upkeep:
         if rooms:
             log.info("%d idle sessions were ended", len(rooms))
             for room in rooms:
-                await self._rooms.close(room)
+                with suppress(ServiceError):  # most likely it is gone
+                    await self._rooms.close(room)
 
     async def deliver_left(self) -> None:
         """Stores what calls have left: killed ones, or those that ended while the database was

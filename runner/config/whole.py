@@ -59,6 +59,7 @@ class Turn(Strict):
 
     endpointing_delay_s: Delay
     vad_silence_s: Seconds
+    transcribe_after_s: Seconds
     max_turn_s: Annotated[float, Ge(5), Le(600)]
     preemptive_generation: bool
     min_interruption_s: Delay

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from livekit.agents import function_tool
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runner.agent import VoiceAgent
 from runner.breaker import State
@@ -248,15 +248,14 @@ async def test_14_a_voice_that_stalls_is_followed_by_another_at_the_next_sentenc
         assert [entry.asked for entry in call.requests("speaches_cpu")] == [[f"Bring{last}"]]
 
 
-async def test_16_an_answer_does_not_wait_for_a_slow_search() -> None:
+async def test_16_an_answer_does_not_wait_for_a_slow_search(engine: AsyncEngine) -> None:
     async with AsyncExitStack() as stack:
         host = await stack.enter_async_context(talk())
         await host.fail("openrouter", Fault("hang"))
         embedder = Embedder(f"{host.simulator.url('openrouter')}/v1", "any")
         stack.push_async_callback(embedder.aclose)
 
-        nowhere = create_async_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
-        search = Search(nowhere, embedder, host.config.rag, on_miss=host.switchboard.missed_search)
+        search = Search(engine, embedder, host.config.rag, on_miss=host.switchboard.missed_search)
         persona = VoiceAgent(instructions="", search=search.in_time, apology="Sorry.")
         call = await stack.enter_async_context(talk(agent=persona, beside=host))
         assert await call.ask() == ANSWER
