@@ -25,7 +25,8 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from runner import build, database, logs
 from runner.agent import VoiceAgent, turn_handling
-from runner.chains import STTChain, TTSChain
+from runner.chains import STTChain
+from runner.clauses import Speech
 from runner.config import Agent as Persona
 from runner.config import Config, GoogleRealtimeLLM, Turn
 from runner.errors import DatabaseError
@@ -209,7 +210,7 @@ def agent_session(
     session: AgentSession[None] = AgentSession(
         stt=stt,
         llm=build.llm_chain(config, desk, http, search, embed),
-        tts=build.tts_chain(config, desk, http),
+        tts=Speech(build.tts_chain(config, desk, http)),
         **common,
     )
     stt.on_deaf = partial(_ask_again, session, config.agent.not_heard)
@@ -250,6 +251,6 @@ def _services(session: AgentSession[None]) -> dict[str, Record]:
     services: dict[str, Record] = {}
     if isinstance(session.stt, STTChain):
         services["stt"] = session.stt.record
-    if isinstance(session.tts, TTSChain):
-        services["tts"] = session.tts.taken()
+    if isinstance(session.tts, Speech):
+        services["tts"] = session.tts.chain.taken()
     return services

@@ -77,7 +77,9 @@ class _Hearing:
             and event.raw_accumulated_silence >= self._after_s
             and event.speech_duration <= _LONGEST_S
         ):
-            self._ahead = asyncio.create_task(self._hear_ahead(self._frames.copy()), name="STT ahead")
+            self._ahead = asyncio.create_task(
+                self._hear_ahead(self._frames.copy()), name="STT ahead"
+            )
 
     def _forget(self) -> None:
         """The caller goes on: what was written down is not all."""
