@@ -34,6 +34,7 @@ LIVE = {
     "stt_tts.tts.speed": "how fast the voice speaks",
     "turn.endpointing_delay_s": "silence after which a turn is over",
     "turn.vad_silence_s": "silence after which speech has ended",
+    "turn.transcribe_after_s": "silence after which it is transcribed ahead",
     "turn.preemptive_generation": "think ahead, before the turn is over",
     "turn.min_interruption_s": "speech that is shorter does not interrupt",
     "rag.enabled": "answers come from the documents; true needs a runner that indexed them",

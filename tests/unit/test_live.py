@@ -32,6 +32,7 @@ EXAMPLES = {
     "stt_tts.tts.speed": 1.2,
     "turn.endpointing_delay_s": 0.8,
     "turn.vad_silence_s": 0.35,
+    "turn.transcribe_after_s": 0.15,
     "turn.preemptive_generation": False,
     "turn.min_interruption_s": 0.7,
     "rag.enabled": False,
