@@ -43,6 +43,8 @@ lock: ## pin again what pyproject.toml asks for; ARGS=--upgrade for the newest v
 	$(LOCK) pyproject.toml --extra embedded -o requirements/run.txt
 	$(LOCK) pyproject.toml --extra embedded --group dev -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra embedded --extra models -o requirements/models.txt
+	for peer in benchmarks/peers/*/; do \
+	  $(LOCK) $${peer}requirements.in -o $${peer}requirements.txt || exit 1; done
 
 wheel: .venv/dev web/out/csp.json ## build a wheel that holds the page and the manual, into dist/
 	$(BIN)/hatchling build -t wheel

@@ -30,6 +30,7 @@ from livekit.plugins import openai
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from runner import build
+from runner.calls import Calls
 from runner.config import Config, Fault
 from runner.line import Line, connect, open_switchboard
 from runner.metrics import Metrics
@@ -299,7 +300,7 @@ async def permits(runs: int) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, "switchboard")
         board = Switchboard(1, settings, nothing, Metrics())  # type: ignore[arg-type]
-        async with board, open_switchboard(board, path, lambda _: None):
+        async with board, open_switchboard(board, Calls(), path, lambda _: None):
             line = await connect(path)
             for _ in range(runs):
                 for _ in range(20):

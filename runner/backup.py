@@ -27,6 +27,7 @@ TABLES = {
     "conversation_messages": "id",
     "system_config": None,
     "conversation_archive": None,
+    "operator_audit": "id",
     "rag_documents": "id",
 }
 """What is copied, in the order in which it comes back, and the columns that count. Not the workers:

@@ -17,12 +17,14 @@ NOT_ITS_FAULT = {Reason.REJECTED, Reason.EMPTY}
 
 class State(StrEnum):
     """``closed``: asked. ``open``: left alone. ``half-open``: a probe decides. ``resting``: it
-    asked for a pause, and is asked again when that is over."""
+    asked for a pause, and is asked again when that is over. ``off``: no breaker's state, but the
+    operator's word: it is not asked, whoever else is left."""
 
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half-open"
     RESTING = "resting"
+    OFF = "off"
 
 
 @dataclass

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from pathspec import GitIgnoreSpec
 
-from runner.candidates import llm_candidates
+from runner.candidates import llm_candidates, secret
 from runner.config import (
+    BenchTask,
     CallTask,
     Config,
     DbTask,
@@ -19,12 +20,17 @@ from runner.config import (
     GoogleRealtimeLLM,
     InstructionsTask,
     OpenAILLM,
+    Operator,
 )
 from runner.errors import ConfigError, Problem, RunnerError
 from runner.folders import data_dir
 
-_SWEEPABLE = {"call", "db", "doctor", "eval", "index", "instructions", "retention", "search"}
+_SWEEPABLE = {
+    *("bench", "call", "db", "doctor", "eval", "index"),
+    *("instructions", "retention", "search"),
+}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_TOKEN_CHARS = 20  # of the operator's token
 _WHOLE_MACHINE = {"0.0.0.0", "::", ""}  # noqa: S104  (named to be refused)
 
 
@@ -188,12 +194,24 @@ def _hosts(config: Config) -> Iterator[Problem]:
             yield Problem(
                 key, host, "one address, not all of them", f"Set {key}=127.0.0.1, or name one."
             )
-    if config.operator.host not in _LOOPBACK:
+    yield from _token(config.operator)
+
+
+def _token(operator: Operator) -> Iterator[Problem]:
+    """Who may reach the operator's port from elsewhere must show a token."""
+    variable = operator.token_env
+    token = secret(variable)
+    if token and len(token) < _TOKEN_CHARS:
+        mend = f"Set {variable} to the output of: openssl rand -hex 32"
+        yield Problem(
+            "operator.token_env", variable, f"a variable of {_TOKEN_CHARS} characters or more", mend
+        )
+    if not token and operator.host not in _LOOPBACK:
         yield Problem(
             "operator.host",
-            config.operator.host,
-            f"one of {', '.join(_LOOPBACK)}: there is no key to it",
-            "Set operator.host=127.0.0.1.",
+            operator.host,
+            f"one of {', '.join(_LOOPBACK)} while there is no token to it",
+            f"Set operator.host=127.0.0.1, or {variable} to the output of: openssl rand -hex 32",
         )
 
 
@@ -236,7 +254,22 @@ def _needed(key: str) -> Problem:
     return Problem(key, None, "set for this task.action", f"Add {key}=….")
 
 
+def _bench(config: Config) -> Iterator[Problem]:
+    """Who is called must be known, and the pick's name is a file's."""
+    task = config.task
+    if not isinstance(task, BenchTask):
+        return
+    known = ["runner", *task.peers]
+    for name in task.arms:
+        if name not in known:
+            yield Problem("task.arms", name, f"one of {', '.join(known)}")
+    if task.pick and not task.pick.isidentifier():
+        yield Problem("task.pick", task.pick, "a name of letters, digits and underscores")
+    if task.transport == "memory" and isinstance(config.llm, GoogleRealtimeLLM):
+        yield Problem("task.transport", "memory", "room: this LLM hears and speaks by itself")
+
+
 _RULES = (
     *(_chunks, _exclude, _pool, _ports, _chain, _contexts, _keys, _live, _hosts, _files),
-    _instructions,
+    *(_instructions, _bench),
 )

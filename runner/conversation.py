@@ -127,7 +127,7 @@ async def conversation(
                 transcribe_after_s=config.turn.transcribe_after_s,
             )
         )
-        recorder = Recorder(user, outbox, partial(_services, session), publish)
+        recorder = Recorder(user, outbox, partial(_services, session), publish, search.taken_s)
         stack.push_async_callback(recorder.aclose)
         session.on("conversation_item_added", recorder.on_item)
         if searched:

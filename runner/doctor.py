@@ -80,8 +80,20 @@ async def _lines(config: Config) -> AsyncIterator[Line]:
         else:
             for line in await _services(config, running):
                 yield line
-        for line in await _chains(config):
+        task = config.task
+        assert isinstance(task, DoctorTask)
+        lines, served = await _chains(config, task.timeout_s)
+        for line in lines:
             yield line
+        if served:
+            for line in (*await _answers(config), await _speech(config)):
+                yield line
+
+
+async def of_running(config: Config, running: Running, timeout_s: float) -> list[Line]:
+    """The same of what runs already, without a word that costs a model its time: calls go on."""
+    lines, _ = await _chains(config, timeout_s)
+    return [*_machine(config), *await _services(config, running), *lines]
 
 
 def _machine(config: Config) -> list[Line]:
@@ -164,16 +176,13 @@ async def _search(config: Config, engine: AsyncEngine) -> Line:
     return _measured("search", config.rag.embedding_url, search_ms, _SLOW_SEARCH_MS, mend)
 
 
-async def _chains(config: Config) -> list[Line]:
-    """Each member of the chains; a chain is broken when none of its members serves."""
-    task = config.task
-    assert isinstance(task, DoctorTask)
-    llms = await probes.probe_llms(config, task.timeout_s)
-    stt, tts = await probes.probe_speech(config, task.timeout_s)
+async def _chains(config: Config, timeout_s: float) -> tuple[list[Line], bool]:
+    """Each member of the chains; a chain is broken when none of its members serves. And whether
+    there are any that hear and speak."""
+    llms = await probes.probe_llms(config, timeout_s)
+    stt, tts = await probes.probe_speech(config, timeout_s)
     lines = [*_chain("LLM", llms), *_chain("STT", stt), *_chain("TTS", tts)]
-    if stt and tts:
-        lines += [*await _answers(config), await _speech(config)]
-    return lines
+    return lines, bool(stt and tts)
 
 
 def _chain(capability: str, chain: list[Finding]) -> list[Line]:

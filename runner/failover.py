@@ -107,9 +107,9 @@ class Chain(Generic[P]):
             self._report(record)
 
     def in_order(self, record: Record) -> list[Member[P]]:
-        """Whom to ask now: not those that refused this request for good or asked for a pause;
-        those that are left alone only when nobody else is there; those that failed a moment ago
-        last."""
+        """Whom to ask now: not those that refused this request for good, asked for a pause or are
+        switched off; those that are left alone only when nobody else is there; those that failed a
+        moment ago last."""
         final = {attempt.provider for attempt in record.failed if attempt.reason in _FINAL}
         states = {
             member.name: self.desk.state((self.capability, member.name)) for member in self.members
@@ -117,7 +117,7 @@ class Chain(Generic[P]):
         left = [
             member
             for member in self.members
-            if member.name not in final and states[member.name] is not State.RESTING
+            if member.name not in final and states[member.name] not in (State.RESTING, State.OFF)
         ]
         asked = [member for member in left if states[member.name] is State.CLOSED] or left
         shy_since = time.monotonic() - _SHY_S

@@ -7,6 +7,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -28,9 +29,9 @@ class Indexing:
     """Starts the indexer, starts it again when it dies, and knows how far it is."""
 
     def __init__(self, config: Config, postgres_socket: str | None, report: Report) -> None:
-        self._folder = documents_dir(config.rag.docs_dir)
+        self.folder = documents_dir(config.rag.docs_dir)
         self._settings = Settings(
-            config.rag, self._folder, config.database, postgres_socket, config.log
+            config.rag, self.folder, config.database, postgres_socket, config.log
         )
         self._report = report
         self._task: asyncio.Task[None] | None = None
@@ -54,11 +55,11 @@ class Indexing:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._looked.wait(), timeout_s)
 
-    def state(self) -> dict[str, object]:
-        """The JSON of the operator's ``/api/documents``. ``error``: why nothing is indexed now."""
+    def state(self) -> dict[str, Any]:
+        """How far it is. ``error``: why nothing is indexed now."""
         summary = self._summary
         return {
-            "folder": str(self._folder),
+            "folder": str(self.folder),
             "indexing": summary is None and self._error is None,
             "progress": asdict(self._progress),
             "documents": summary and summary.indexed + summary.unchanged,
@@ -114,7 +115,7 @@ class Indexing:
                 _log.warning("%s is not indexed: %s", name, reason)
         if self._summary is None or self._error or summary.indexed or summary.removed:
             known = summary.indexed + summary.unchanged
-            self._report(_NAME, f"{READY}, {known} in {self._folder}")
+            self._report(_NAME, f"{READY}, {known} in {self.folder}")
         self._summary, self._error = summary, None
         self._looked.set()
 

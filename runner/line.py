@@ -16,30 +16,36 @@ from pathlib import Path
 from typing import Any
 
 from runner.breaker import State
+from runner.calls import Call, Caller, Calls
 from runner.providers.failure import Reason
 from runner.switchboard import Key, Outcome, Switchboard
 
 log = logging.getLogger(__name__)
 
+_LONGEST_LINE = 2**20  # bytes; an answer with its passages takes a few thousand
+_LONGEST_QUEUE = 4 * 2**20  # of a worker that does not read, in a call
 
 Lost = Callable[[str], None]
 """Told the room of a call whose line broke before it was over."""
 
 
 @asynccontextmanager
-async def open_switchboard(switchboard: Switchboard, path: Path, lost: Lost) -> AsyncIterator[None]:
+async def open_switchboard(
+    switchboard: Switchboard, calls: Calls, path: Path, lost: Lost
+) -> AsyncIterator[None]:
     """Takes lines at the socket ``path`` for as long as the block lasts."""
     extensions: set[_Extension] = set()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        extension = _Extension(switchboard, reader, writer)
+        extension = _Extension(switchboard, calls, reader, writer)
         extensions.add(extension)
         await extension.serve()
         extensions.discard(extension)
-        if extension.room is not None:
-            lost(extension.room)
+        if extension.call is not None:
+            calls.end(extension.call)
+            lost(extension.call.room)
 
-    server = await asyncio.start_unix_server(take, path)
+    server = await asyncio.start_unix_server(take, path, limit=_LONGEST_LINE)
     path.chmod(0o600)  # noqa: ASYNC240  a socket file of ours
     try:
         yield
@@ -54,15 +60,17 @@ class _Extension:
     def __init__(
         self,
         switchboard: Switchboard,
+        calls: Calls,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._switchboard = switchboard
+        self._calls = calls
         self._reader = reader
         self._writer = writer
         self._permits: dict[int, asyncio.Task[None]] = {}
-        self.room: str | None = None
-        """Where the call is; None: it has not begun, or is over."""
+        self.call: Call | None = None
+        """None: it has not begun, or is over."""
 
     async def serve(self) -> None:
         """Answers until the call hangs up, or dies; then all that it held is free."""
@@ -81,7 +89,7 @@ class _Extension:
 
     async def hang_up(self) -> None:
         """Ends the line from this end."""
-        self.room = None
+        self._over()
         self._writer.close()
         await self._writer.wait_closed()
 
@@ -92,26 +100,45 @@ class _Extension:
             case {"free": number}:
                 self._permits.pop(number).cancel()
             case {"room": room}:
-                self.room = room
+                self._begin(room)
             case {"missed_search": True}:
                 self._switchboard.missed_search()
             case {"stalled": True}:
                 self._switchboard.stalled()
             case {"report": fields}:
                 self._switchboard.report(_outcome(fields))
+            case _ if self.call:
+                self._hear(self.call, message)
+
+    def _begin(self, room: str | None) -> None:
+        """The call is in ``room``; None: it is over."""
+        if room is None:
+            self._over()
+        else:
+            self.call = self._calls.begin(room)
+
+    def _hear(self, call: Call, message: dict[str, Any]) -> None:
+        match message:
+            case {"caller": who}:
+                self._calls.introduce(call, Caller(**who))
+            case {"state": state}:
+                self._calls.be(call, state)
+            case {"turn": turn}:
+                self._calls.turn(call, json.loads(turn))
 
     async def _hold(self, number: int) -> None:
         async with self._switchboard.permit():
             self._send({"granted": number})
             await asyncio.get_running_loop().create_future()  # until it is cancelled
 
+    def _over(self) -> None:
+        if self.call is not None:
+            self._calls.end(self.call)
+            self.call = None
+
     def _tell_breakers(self) -> None:
-        states = [
-            (*key, breaker.state)
-            for key, breaker in self._switchboard.breakers()
-            if breaker.state is not State.CLOSED
-        ]
-        self._send({"not_closed": states})
+        states = [(*key, self._switchboard.state(key)) for key in self._switchboard.known()]
+        self._send({"not_closed": [known for known in states if known[-1] is not State.CLOSED]})
 
     def _send(self, message: dict[str, Any]) -> None:
         self._writer.write(json.dumps(message).encode() + b"\n")
@@ -160,6 +187,21 @@ class Line:
     def begin(self, room: str) -> None:
         """The call is in ``room``: should its process die, another one is sent there."""
         self._send({"room": room})
+
+    def introduce(self, who: Caller) -> None:
+        """Tells who calls."""
+        self._send({"caller": asdict(who)})
+
+    def be(self, state: str) -> None:
+        """Tells what the agent does."""
+        self._send({"state": state})
+
+    def turn(self, line: str) -> None:
+        """Tells a message that was said, as the page gets it. Nobody waits for it: one that is too
+        long, or has no place any more, is left out."""
+        waiting = self._writer.transport.get_write_buffer_size()
+        if len(line) < _LONGEST_LINE // 8 and waiting < _LONGEST_QUEUE:
+            self._send({"turn": line})
 
     async def aclose(self) -> None:
         """The call is over."""

@@ -1,7 +1,9 @@
 """The log: one line an event on the terminal, nothing that a caller said unless configured."""
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
 
 from runner.config import Log
 
@@ -25,10 +27,29 @@ class WithoutCallers(logging.Filter):
         return not any(quote in str(record.msg) for quote in self._QUOTING)
 
 
+class AsJson(logging.Formatter):
+    """An object a line: ``time`` (UTC), ``level``, ``logger`` and ``message``, of a turn its facts
+    as ``turn``, of a failure its traceback as ``error``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if turn := getattr(record, "turn", None):
+            line["turn"] = turn
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
 def set_up(config: Log) -> None:
     """Configures the root logger; for the parent and again in every job's process."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
+    console = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s")
+    handler.setFormatter(AsJson() if config.format == "json" else console)
     if not config.transcripts:
         handler.addFilter(WithoutCallers())
     handler.addFilter(_is_news)

@@ -95,6 +95,6 @@ class Exhausted(Failure):
 
     def __init__(self, capability: str, record: Record) -> None:
         reasons = dict.fromkeys(attempt.message for attempt in record.failed)
-        told = "; ".join(reasons) or "each has asked for a pause"
+        told = "; ".join(reasons) or "each has asked for a pause, or is switched off"
         super().__init__(Reason.BROKEN, f"no {capability} answered ({told})")
         self.record = record

@@ -5,9 +5,10 @@ import logging
 import signal
 import time
 import uuid
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,29 +16,36 @@ from typing import Any
 import aiohttp
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runner import build, checks, database, probes, stalls
+from runner import build, checks, database, doctor, stalls
+from runner.calls import Call, Calls, Told
 from runner.config import Config
 from runner.errors import ServiceError
 from runner.fingerprint import fingerprint, of_configuration
+from runner.folders import outbox_dir
+from runner.gauges import Gauges, Seen
 from runner.indexing import Indexing
 from runner.line import Lost, open_switchboard
 from runner.metrics import Metrics
-from runner.operator_api import start_operator_api
-from runner.probes import StandIn
+from runner.operator.api import Office, operator_api
+from runner.operator.archive import Archive
+from runner.origins import Composition
 from runner.progress import Progress
+from runner.rag import embedding
+from runner.rag.search import Search
 from runner.rescue import Rescue
 from runner.rooms import Rooms
 from runner.stack import Running, needs, stack
+from runner.status import Status
 from runner.store import Store
 from runner.switchboard import Switchboard
+from runner.timeline import Timeline
 from runner.upkeep import Upkeep
 from runner.web import Access, start_page
 from runner.worker import Entry, Worker
 
 log = logging.getLogger(__name__)
 
-_PROBE_TIMEOUT_S = 2.0
-_STATUS_AGE_S = 5.0  # an answer of /api/status serves all pages for so long
+_PROBE_TIMEOUT_S = 5.0  # of each provider, when the operator asks how it is
 _REGISTER_TIMEOUT_S = 30.0
 _CLOSE_TIMEOUT_S = 15.0  # livekit-agents gives a job 10 s to end
 
@@ -105,22 +113,31 @@ async def _serve(config: Config, stopping: Stopping) -> None:
             worker_id = uuid.uuid4()
             store, rooms = Store(engine), Rooms(config.livekit, running.keys)
             rescue = Rescue(config, store, rooms, worker_id)
-            metrics = Metrics()
-            exits.enter_context(stalls.watched("the runner", metrics.stalls.labels("runner").inc))
+            seen = _seen(config, exits)
 
             def lost(room: str) -> None:
                 rescue.lost(room, killed=worker.killed(room))
 
-            switchboard, line = await _switchboard(config, metrics, lost, exits)
+            switchboard, line = await _switchboard(config, seen, lost, exits)
             entry = Entry(config, running.endpoints.postgres_socket, line, worker_id)
             worker = Worker(entry, running.keys)
-            status = Status(config, running)
+            status = Status(config, running, store)
             page = await start_page(config.web, _access(config, running), worker, status)
             exits.push_async_callback(page.cleanup)
-            operator = await start_operator_api(
-                config.operator, switchboard, metrics, indexing.state
+            office = Office(
+                config=config,
+                engine=engine,
+                rooms=rooms,
+                switchboard=switchboard,
+                seen=seen,
+                indexing=indexing,
+                search=_search(config, running, exits),
+                examine=partial(doctor.of_running, config, running, _PROBE_TIMEOUT_S),
+                composition=Composition.of_hydra(),
             )
-            exits.push_async_callback(operator.cleanup)
+            await exits.enter_async_context(operator_api(office))
+            gauges = Gauges(seen, switchboard, outbox_dir(config.deployment))
+            await exits.enter_async_context(gauges.running(Archive(engine), indexing))
             await _register(config, worker, exits)
             if config.rag.enabled:
                 await indexing.looked(config.deployment.ready_timeout_s)
@@ -144,41 +161,6 @@ async def _until(*ends: Awaitable[object]) -> None:
         task.result()
 
 
-class Status:
-    """What the page shows beside the call: who stands in for whom, and why."""
-
-    def __init__(self, config: Config, running: Running) -> None:
-        self._config = config
-        self.notes = list(running.endpoints.notes)
-        self._lock = asyncio.Lock()
-        self._asked_at = -_STATUS_AGE_S
-        self._stand_ins: list[StandIn] = []
-
-    async def stand_ins(self) -> list[StandIn]:
-        """Probed anew when the last answer is too old."""
-        async with self._lock:
-            if time.monotonic() - self._asked_at >= _STATUS_AGE_S:
-                self._stand_ins = await probes.stand_ins(self._config, _PROBE_TIMEOUT_S)
-                self._asked_at = time.monotonic()
-            return self._stand_ins
-
-    async def __call__(self) -> dict[str, object]:
-        """The JSON of ``GET /api/status``."""
-        return {
-            "agent": self._config.livekit.agent_name,
-            "notes": self.notes,
-            "stand_ins": [
-                {
-                    "for": found.capability,
-                    "provider": found.provider,
-                    "instead_of": found.instead_of,
-                    "reason": found.reason,
-                }
-                for found in await self.stand_ins()
-            ],
-        }
-
-
 async def _database(config: Config, running: Running, exits: AsyncExitStack) -> AsyncEngine:
     socket = running.endpoints.postgres_socket
     await database.prepare(config.database, socket, config.agent)
@@ -193,16 +175,48 @@ async def _database(config: Config, running: Running, exits: AsyncExitStack) -> 
     return engine
 
 
+def _seen(config: Config, exits: AsyncExitStack) -> Seen:
+    """What is seen of the calls, and counted of this process."""
+    metrics, timeline = Metrics(), Timeline()
+    hear = [metrics.turn, timeline.turn, *_traces(config, exits)]
+    calls = Calls(*hear, begun=metrics.begun)
+    metrics.watch_calls(calls)
+    exits.enter_context(stalls.watched("the runner", metrics.stalls.labels("runner").inc))
+    return Seen(calls, metrics, timeline)
+
+
 async def _switchboard(
-    config: Config, metrics: Metrics, lost: Lost, exits: AsyncExitStack
+    config: Config, seen: Seen, lost: Lost, exits: AsyncExitStack
 ) -> tuple[Switchboard, Path]:
     """The permits and breakers of all calls, and the socket at which calls find them."""
     http = await exits.enter_async_context(aiohttp.ClientSession())
-    switchboard = await exits.enter_async_context(build.switchboard(config, http, metrics))
+    switchboard = await exits.enter_async_context(build.switchboard(config, http, seen.metrics))
     folder = exits.enter_context(TemporaryDirectory(prefix="runner-"))  # a short path, ours alone
     path = Path(folder, "switchboard")
-    await exits.enter_async_context(open_switchboard(switchboard, path, lost))
+    await exits.enter_async_context(open_switchboard(switchboard, seen.calls, path, lost))
     return switchboard, path
+
+
+def _search(config: Config, running: Running, exits: AsyncExitStack) -> Search:
+    """The operator's. It has a connection of its own: a search leaves settings behind on it that
+    would make other queries miss rows."""
+    embedder = embedding.embedder(config.rag)
+    exits.push_async_callback(embedder.aclose)
+    socket = running.endpoints.postgres_socket
+    pool = database.engine(config.database, socket, pool_size=1, application_name="runner")
+    exits.push_async_callback(pool.dispose)
+    return Search(pool, embedder, config.rag)
+
+
+def _traces(config: Config, exits: AsyncExitStack) -> list[Callable[[Call, Told], None]]:
+    """Who makes traces of turns, where somebody takes them."""
+    if not config.telemetry.endpoint:
+        return []
+    from runner.traces import Traces
+
+    traces = Traces(config.telemetry.endpoint)
+    exits.push_async_callback(traces.aclose)
+    return [traces.turn]
 
 
 async def _register(config: Config, worker: Worker, exits: AsyncExitStack) -> None:

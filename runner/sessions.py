@@ -73,7 +73,8 @@ class UserSession:
 @dataclass(frozen=True)
 class Turn:
     """A message as it is stored and shown. ``services``: for each capability who was asked and who
-    served, of the LLM with its tokens. ``stages_s`` in seconds; absent: not measured."""
+    served, of the LLM with its tokens. ``stages_s`` in seconds; absent: not measured. ``spoken_s``:
+    how long the agent spoke."""
 
     role: str
     text: str
@@ -81,6 +82,7 @@ class Turn:
     sources: list[dict[str, object]]
     services: dict[str, dict[str, object]]
     stages_s: dict[str, float]
+    spoken_s: float | None = None
 
     def metadata(self) -> dict[str, object]:
         """The JSONB beside the message. ``response_s``: from the caller's last sound to the first
@@ -92,7 +94,14 @@ class Turn:
             "services": self.services,
             "stages_s": self.stages_s,
             "response_s": self.stages_s.get("e2e"),
+            "spoken_s": self.spoken_s,
         }
+
+    def facts(self) -> dict[str, object]:
+        """The same as `__str__` for programs."""
+        told = self.metadata()
+        kept = ("interrupted", "served_by", "services", "stages_s", "spoken_s")
+        return {"role": self.role} | {name: told[name] for name in kept}
 
     def __str__(self) -> str:
         """One line for the log, without a word of what was said."""
@@ -106,7 +115,8 @@ class Turn:
 
 
 class Recorder:
-    """Turns what the session emits into rows and into lines for the page."""
+    """Turns what the session emits into rows and into lines for the page. ``searched_s``: how long
+    the search of the latest turn took."""
 
     def __init__(
         self,
@@ -114,8 +124,10 @@ class Recorder:
         outbox: Outbox,
         services: Services,
         publish: Publish,
+        searched_s: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._session = session
+        self._searched_s = searched_s
         self._outbox = outbox
         self._services = services
         self._publish = publish
@@ -132,7 +144,7 @@ class Recorder:
     def _keep(self, message: llm.ChatMessage) -> None:
         """Stores and tells a message, with what is known of it at that moment."""
         turn = self._turn(message)
-        log.info("%s", turn)
+        log.info("%s", turn, extra={"turn": turn.facts()})
         values = {"role": turn.role, "content": turn.text, "metadata": turn.metadata()}
         self._outbox.put(Entry("message", str(self._session.session_id), values))
         with suppress(asyncio.QueueFull):  # a page that does not read
@@ -154,6 +166,7 @@ class Recorder:
                 end_of_turn=metrics.get("end_of_turn_delay"),
             )
         stages = self._end_of_turn | _seconds(
+            retrieval=self._searched_s() if answered else None,
             llm_ttft=metrics.get("llm_node_ttft"),
             tts_ttfb=metrics.get("tts_node_ttfb"),
             e2e=metrics.get("e2e_latency"),
@@ -167,6 +180,7 @@ class Recorder:
             ],
             services=self._served(message) if answered else {},
             stages_s=stages,
+            spoken_s=_spoken_s(message) if answered else None,
         )
 
     def _served(self, message: llm.ChatMessage) -> dict[str, dict[str, object]]:
@@ -198,6 +212,12 @@ def _told(service: dict[str, Any]) -> str:
 
 def _seconds(**values: float | None) -> dict[str, float]:
     return {name: round(value, 4) for name, value in values.items() if value is not None}
+
+
+def _spoken_s(message: llm.ChatMessage) -> float | None:
+    began = message.metrics.get("started_speaking_at")
+    ended = message.metrics.get("stopped_speaking_at")
+    return None if began is None or ended is None else round(ended - began, 4)
 
 
 def source(hit: Hit, said: str) -> dict[str, object]:

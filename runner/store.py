@@ -92,6 +92,8 @@ class Store:
     All methods raise `DatabaseError` when the database does not carry them out.
     """
 
+    _file = "queries.sql"
+
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -101,6 +103,10 @@ class Store:
         result = await self._run("instructions", language=language, otherwise=otherwise)
         row = result.mappings().one_or_none()
         return Instructions(**row) if row else None
+
+    async def languages(self) -> list[str]:
+        """The languages of the active personas, as they are written there."""
+        return list((await self._run("languages")).scalars())
 
     async def live_settings(self) -> dict[str, object]:
         """What ``system_config`` says beside what the program itself keeps there."""
@@ -113,7 +119,7 @@ class Store:
 
     async def open_session(self, session_id: UUID, opening: Opening) -> None:
         """Begin a session, unless it has begun."""
-        values = _storable(asdict(opening))
+        values = storable(asdict(opening))
         values["context"] = Jsonb(values["context"])
         await self._run("open_session", session_id=session_id, **values)
 
@@ -124,7 +130,7 @@ class Store:
         Returns:
             Its id; None: there is none, or it has ended for good.
         """
-        values = _storable(asdict(opening))
+        values = storable(asdict(opening))
         del values["context"], values["llm_provider"]
         result = await self._run("resume_session", **values, grace_s=grace_s)
         return result.scalar_one_or_none()
@@ -151,8 +157,8 @@ class Store:
             message_id=message_id,
             age_s=age_s,
             role=role,
-            content=_storable(content),
-            metadata=Jsonb(_storable(metadata)),
+            content=storable(content),
+            metadata=Jsonb(storable(metadata)),
         )
         if not result.rowcount:
             raise DatabaseError(f"The session {session_id} is not in agent_sessions.")
@@ -169,7 +175,7 @@ class Store:
 
     async def end_room(self, room_id: str) -> None:
         """End what is active in a room."""
-        await self._run("end_room", room_id=_storable(room_id))
+        await self._run("end_room", room_id=storable(room_id))
 
     async def beat(self, worker_id: UUID) -> dict[UUID, int]:
         """Say that a worker lives.
@@ -227,7 +233,7 @@ class Store:
         await self._run(
             "keep_configuration",
             key=f"configuration:{fingerprint}",
-            value=Jsonb(_storable(configuration)),
+            value=Jsonb(storable(configuration)),
         )
 
     async def history(self, session_id: UUID) -> list[ConversationMessage]:
@@ -243,7 +249,7 @@ class Store:
 
     async def _run(self, query: str, **values: object) -> CursorResult[Any]:
         async with self._connected() as connection:
-            return await connection.exec_driver_sql(sql.queries()[query], values)
+            return await connection.exec_driver_sql(sql.queries(self._file)[query], values)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
@@ -261,7 +267,7 @@ class Store:
             ) from error
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """``value`` with everything replaced that PostgreSQL cannot hold as TEXT or JSONB."""
     match value:
         case str():
@@ -269,8 +275,8 @@ def _storable(value: Any) -> Any:
         case float():
             return value if math.isfinite(value) else None
         case dict():
-            return {_storable(str(key)): _storable(item) for key, item in value.items()}
+            return {storable(str(key)): storable(item) for key, item in value.items()}
         case list() | tuple():
-            return [_storable(item) for item in value]
+            return [storable(item) for item in value]
         case _:
             return value

@@ -15,6 +15,7 @@ from runner.breaker import Breaker, State
 from runner.config import Breaker as Settings
 from runner.metrics import Metrics
 from runner.providers.failure import Failure, Reason
+from runner.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class Switchboard:
         self.in_flight = 0
         self.waiting = 0
         self._breakers: dict[Key, Breaker] = {}
+        self._tallies: dict[Key, Tally] = {}
+        self._off: set[Key] = set()
         self._reviving: dict[Key, asyncio.Task[None]] = {}
         self._listeners: set[Callable[[], None]] = set()
         metrics.watch_permits(self)
@@ -108,16 +111,42 @@ class Switchboard:
             self._free.release()
 
     def state(self, key: Key) -> State:
+        return State.OFF if key in self._off else self.breaker_state(key)
+
+    def breaker_state(self, key: Key) -> State:
+        """The same, whether or not it is switched off."""
         return self._breakers[key].state if key in self._breakers else State.CLOSED
 
-    def breakers(self) -> Iterator[tuple[Key, Breaker]]:
+    def is_off(self, key: Key) -> bool:
+        """Whether the operator has switched it off."""
+        return key in self._off
+
+    def reason(self, key: Key) -> Reason | None:
+        """Why the provider's breaker is not closed."""
+        return self._breakers[key].reason if key in self._breakers else None
+
+    def tally(self, key: Key) -> Tally:
+        """How the provider's latest requests ended."""
+        return self._tallies.get(key) or Tally()
+
+    def known(self) -> Iterator[Key]:
         """Each provider of which something is known."""
-        yield from self._breakers.items()
+        yield from sorted(self._breakers.keys() | self._off)
+
+    def switch(self, key: Key, *, off: bool) -> None:
+        """Whether calls may ask a provider; those that are on know it at once."""
+        if off == (key in self._off):
+            return
+        (self._off.add if off else self._off.discard)(key)
+        log.warning("%s %s is switched %s", *key, "off" if off else "on")
+        self._metrics.switched(key, off=off)
+        self._tell()
 
     def report(self, outcome: Outcome) -> None:
         self._metrics.outcome(outcome)
         if outcome.lost:
             return
+        self._tallies.setdefault(outcome.key, Tally()).add(outcome.reason)
         breaker = self._breakers.setdefault(outcome.key, Breaker(self._settings))
         if outcome.reason is None:
             changed = breaker.served()
@@ -147,15 +176,18 @@ class Switchboard:
                 log.warning("%s %s asked for a pause, and gets it", capability, name)
             case State.OPEN:
                 log.warning("%s %s is left alone (%s)", capability, name, breaker.reason)
-            case State.HALF_OPEN:
+            case State.HALF_OPEN | State.OFF:
                 pass
         self._metrics.breaker(key, closed=breaker.closed)
-        for listener in self._listeners:
-            listener()
+        self._tell()
         if not breaker.closed and key not in self._reviving:
             task = asyncio.create_task(self._revive(key, breaker), name=f"revive {name}")
             self._reviving[key] = task
             task.add_done_callback(lambda _: self._reviving.pop(key, None))
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     async def _revive(self, key: Key, breaker: Breaker) -> None:
         """Waits, and probes, until ``breaker`` is closed."""

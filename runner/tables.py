@@ -102,6 +102,11 @@ class ConversationMessage(SQLModel, table=True):
     __tablename__ = "conversation_messages"
     __table_args__ = (
         Index("conversation_messages_session_id_created_at_idx", "session_id", "created_at"),
+        Index(
+            "conversation_messages_content_idx",
+            text("to_tsvector('simple', left(content, 10000))"),
+            postgresql_using="gin",
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -150,6 +155,20 @@ class SystemConfig(SQLModel, table=True):
     description: str | None = Field(default=None, sa_type=Text)
     created_at: datetime | None = _now()
     updated_at: datetime | None = _now()
+
+
+class OperatorAudit(SQLModel, table=True):
+    """A change that an operator made."""
+
+    __tablename__ = "operator_audit"
+
+    id: int | None = Field(default=None, primary_key=True)
+    changed_at: datetime | None = _now()
+    changed_by: str = Field(max_length=255)
+    action: str = Field(max_length=50)
+    subject: str = Field(max_length=500)
+    before: dict[str, Any] | None = _json()
+    after: dict[str, Any] | None = _json()
 
 
 event.listen(

@@ -10,8 +10,6 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -22,6 +20,7 @@ from runner.config import Web
 from runner.errors import ServiceError
 from runner.folders import RESOURCES
 from runner.same_site import Handler, refusal, same_site
+from runner.static import File, Static, built
 from runner.tokens import Access, RateLimit, Seat, caller_token, seat_of
 
 __all__ = ["Access", "Gate", "Status", "start_page"]
@@ -33,15 +32,16 @@ _BODY_TIMEOUT_S = 10.0
 _SHUTDOWN_TIMEOUT_S = 2.0
 _PROBE_TIMEOUT_S = 1.0
 _OTHER_PORT = 4000  # beside 3000; 3001 is the operator's
-_HASHED = "/_next/static/"  # Next.js names these files by their content: they never change
-_YEAR_S = 31_536_000
+_OPERATORS = re.compile(r"/operator(?![^./])")  # /operator, /operator.html, /operator/…
+_PERMISSIONS = "microphone=(self), camera=(), geolocation=()"
 _LANGUAGE = re.compile(
     r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}"
 )  # BCP 47, as far as anyone speaks it
 
 Status = Callable[[], Awaitable[dict[str, object]]]
 """What ``GET /api/status`` answers: ``agent`` (its name) and ``stand_ins``, a list of objects
-``{"for": str, "provider": str, "instead_of": [str], "reason": str}``."""
+``{"for": str, "provider": str, "instead_of": [str], "reason": str}``, ``notes`` (sentences) and
+``languages`` (tags such as ``de``; the first is spoken to callers who choose none)."""
 
 
 class Gate(Protocol):
@@ -57,7 +57,7 @@ async def start_page(config: Web, access: Access, gate: Gate, status: Status) ->
     Raises:
         ServiceError: the page is not built, or the address cannot be bound.
     """
-    site = _Site(config, access, gate, status, _files(RESOURCES / "web" / "out"))
+    site = _Site(config, access, gate, status, _call_page())
     runner = web.AppRunner(
         site.application(),
         access_log=None,
@@ -73,47 +73,26 @@ async def start_page(config: Web, access: Access, gate: Gate, status: Status) ->
     return runner
 
 
-@dataclass(frozen=True)
-class _File:
-    """A file of the page. ``scripts``: the hashes of its inline scripts, for its CSP."""
-
-    path: Path
-    scripts: tuple[str, ...] = ()
-
-
-def _files(out: Path) -> dict[str, _File]:
-    """Every file of the built page by its URL path: what is not in here does not exist.
-
-    Read once, at start: a page that is built anew is served after the next start.
-    """
-    listing = out / "csp.json"
-    try:
-        hashes: dict[str, list[str]] = json.loads(listing.read_text("utf-8"))
-    except (OSError, ValueError):
-        raise ServiceError(f"The call page is not built in {out}. Build it: make page") from None
-    files = {
-        f"/{path.relative_to(out).as_posix()}": _File(
-            path, tuple(hashes.get(path.relative_to(out).as_posix(), ()))
-        )
-        for path in out.rglob("*")
-        if path.is_file() and not path.is_symlink() and path != listing
-    }
-    return files | {"/": files["/index.html"]}
+def _call_page() -> dict[str, File]:
+    """The call page's own files: the operator's page is not served at this port."""
+    files = built(RESOURCES / "web" / "out")
+    ours = {path: file for path, file in files.items() if not _OPERATORS.match(path)}
+    return ours | {"/": ours["/index.html"]}
 
 
 class _Site:
     """The page's requests."""
 
     def __init__(
-        self, config: Web, access: Access, gate: Gate, status: Status, files: dict[str, _File]
+        self, config: Web, access: Access, gate: Gate, status: Status, files: dict[str, File]
     ) -> None:
         self._config = config
         self._access = access
         self._gate = gate
         self._status = status
-        self._files = files
         self._limit = RateLimit(config.tokens_per_minute)
-        self._connect = f"'self' {' '.join(_origins(access.server_url))}"
+        connect = f"'self' {' '.join(_origins(access.server_url))}"
+        self._static = Static(files, connect, _PERMISSIONS)
 
     def application(self) -> web.Application:
         """The routes, with every answer's security headers."""
@@ -124,8 +103,8 @@ class _Site:
         app.router.add_post("/api/token", self._token)
         app.router.add_get("/api/status", self._state)
         app.router.add_get("/api/health", _health)
-        app.router.add_get("/{path:.*}", self._static)
-        app.on_response_prepare.append(self._secure)
+        app.router.add_get("/{path:.*}", self._static.serve)
+        app.on_response_prepare.append(self._static.secure)
         return app
 
     async def _token(self, request: web.Request) -> web.Response:
@@ -151,33 +130,6 @@ class _Site:
 
     async def _state(self, _: web.Request) -> web.Response:
         return web.json_response(await self._status())
-
-    async def _static(self, request: web.Request) -> web.StreamResponse:
-        file = self._files.get(request.path)
-        if file:
-            return web.FileResponse(file.path)
-        missing = self._files.get("/404.html")
-        if missing is None or request.path.startswith("/api/"):
-            raise web.HTTPNotFound
-        return web.FileResponse(missing.path, status=404)
-
-    @web.middleware
-    async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
-        file = self._files.get(request.path)
-        if response.status == 404:
-            file = self._files.get("/404.html")
-        response.headers.update(
-            {
-                "Server": "voice-agent-runner",
-                "Cache-Control": _caching(request, response),
-                "Content-Security-Policy": _policy(self._connect, file.scripts if file else ()),
-                "Cross-Origin-Opener-Policy": "same-origin",
-                "Cross-Origin-Resource-Policy": "same-origin",
-                "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
-                "Referrer-Policy": "no-referrer",
-                "X-Content-Type-Options": "nosniff",
-            }
-        )
 
 
 @web.middleware
@@ -226,25 +178,6 @@ async def _read_object(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(reason="The body must be a JSON object")
     return body
-
-
-def _caching(request: web.Request, response: web.StreamResponse) -> str:
-    if request.path.startswith("/api/"):
-        return "no-store"
-    if request.path.startswith(_HASHED) and response.status < 400:
-        return f"public, max-age={_YEAR_S}, immutable"
-    return "no-cache"
-
-
-def _policy(connect: str, scripts: tuple[str, ...]) -> str:
-    """The Content-Security-Policy of a page with these inline scripts."""
-    listed = "".join(f" '{digest}'" for digest in scripts)
-    return (
-        f"default-src 'none'; script-src 'self'{listed}; style-src 'self'; "
-        f"connect-src {connect}; img-src 'self' data:; media-src 'self' blob: mediastream:; "
-        "font-src 'self'; manifest-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
 
 
 def _origins(server_url: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from livekit.agents import (
 )
 
 from runner import build, logs, stalls
+from runner.calls import Caller
 from runner.config import Config
 from runner.conversation import conversation
 from runner.languages import ATTRIBUTE, caller_language
@@ -70,11 +71,15 @@ class Entry:
             language=caller_language(caller.attributes.get(ATTRIBUTE)),
         )
 
-        async def publish(line: str) -> None:
-            await ctx.room.local_participant.send_text(line, topic=TURN_TOPIC)
+        async def publish(turn: str) -> None:
+            line.turn(turn)
+            await ctx.room.local_participant.send_text(turn, topic=TURN_TOPIC)
 
         call = await stack.enter_async_context(
             conversation(self.config, self.postgres_socket, line, user, publish)
+        )
+        line.introduce(
+            Caller(str(user.session_id), user.participant_id, user.llm_provider, user.language)
         )
 
         async def leave() -> None:
@@ -87,6 +92,7 @@ class Entry:
 
         ctx.add_shutdown_callback(leave)
         call.session.on("close", on_close)
+        call.session.on("agent_state_changed", lambda event: line.be(event.new_state))
         await call.session.start(
             call.agent,
             room=ctx.room,

@@ -55,11 +55,17 @@ ORDER BY CASE
     updated_at DESC NULLS LAST, id DESC
 LIMIT 1;
 
+-- name: languages
+-- What a caller may choose to speak; a persona for any language (NULL) offers none.
+SELECT DISTINCT replace(language, '_', '-') AS language
+FROM agent_instructions
+WHERE is_active AND is_local_mode AND language IS NOT NULL;
+
 -- name: all_instructions
 -- The personas as their operator sees them. In use: the one of its language that callers get.
 SELECT id, name, instructions, initial_greeting AS greeting, language,
        coalesce(is_active, false) AS is_active, coalesce(is_local_mode, false) AS is_local_mode,
-       updated_at,
+       updated_at AT TIME ZONE current_setting('TimeZone') AS updated_at,
        coalesce(is_active AND is_local_mode, false) AND 1 = row_number() OVER (
            PARTITION BY lower(replace(language, '_', '-')), is_active AND is_local_mode
            ORDER BY updated_at DESC NULLS LAST, id DESC
@@ -105,7 +111,8 @@ WHERE id = %(id)s AND EXISTS (
 
 -- name: instructions_history
 -- What changed and when, the latest first, with what was there before.
-SELECT version, instructions_id, change, content, changed_by, changed_at, before
+SELECT version, instructions_id, change, content, changed_by,
+       changed_at AT TIME ZONE current_setting('TimeZone') AS changed_at, before
 FROM (
     SELECT *, lag(content) OVER (PARTITION BY instructions_id ORDER BY version) AS before
     FROM agent_instructions_history
@@ -116,7 +123,8 @@ LIMIT %(limit)s;
 
 -- name: instructions_version
 -- One version, to be shown or put back.
-SELECT version, instructions_id, change, content, changed_by, changed_at, NULL AS before
+SELECT version, instructions_id, change, content, changed_by,
+       changed_at AT TIME ZONE current_setting('TimeZone') AS changed_at, NULL AS before
 FROM agent_instructions_history WHERE version = %(version)s;
 
 -- name: restore_instructions
@@ -137,7 +145,8 @@ RETURNING id;
 -- What system_config lays over the configuration of a new call: all but what the program itself
 -- keeps there.
 SELECT key, value FROM system_config
-WHERE NOT starts_with(key, 'configuration:') AND key <> 'rag_documents_revision'
+WHERE NOT starts_with(key, 'configuration:') AND NOT starts_with(key, 'rag_failed:')
+  AND key <> 'rag_documents_revision'
 ORDER BY key
 LIMIT 1000;
 

@@ -1,4 +1,4 @@
--- The five tables, and what keeps them. Safe to run again: what is there already stays as it is.
+-- The tables, and what keeps them. Safe to run again: what is there already stays as it is.
 -- runner/tables.py holds the same tables as SQLModel classes; a test compares the two catalogs.
 -- Every time is the database's own NOW() without a zone, so all clients must share one time zone:
 -- the server's default, which no client of this program overrides.
@@ -93,6 +93,17 @@ CREATE TABLE IF NOT EXISTS system_config (
     updated_at TIMESTAMP DEFAULT NOW()
 );
 
+-- What operators changed, whichever way it is undone. The programs never change or delete a row.
+CREATE TABLE IF NOT EXISTS operator_audit (
+    id SERIAL PRIMARY KEY,
+    changed_at TIMESTAMP DEFAULT NOW(),
+    changed_by VARCHAR(255) NOT NULL,   -- token, loopback
+    action VARCHAR(50) NOT NULL,
+    subject VARCHAR(500) NOT NULL,      -- a room, file, key, row or provider
+    before JSONB,
+    after JSONB
+);
+
 -- A vector beside its row, not in the TOAST table: exact scans are four times faster.
 ALTER TABLE rag_documents ALTER COLUMN embedding SET STORAGE MAIN;
 
@@ -111,6 +122,11 @@ CREATE INDEX IF NOT EXISTS agent_sessions_room_id_idx ON agent_sessions (room_id
 -- found by "E 42".
 CREATE INDEX IF NOT EXISTS rag_documents_content_idx ON rag_documents
     USING gin (to_tsvector('english', regexp_replace(content, '[^[:alnum:]]+', ' ', 'g')));
+
+-- Words in what was said, for the operator's search. Of a very long message the beginning: beyond
+-- a megabyte of words PostgreSQL would refuse to store it.
+CREATE INDEX IF NOT EXISTS conversation_messages_content_idx ON conversation_messages
+    USING gin (to_tsvector('simple', left(content, 10000)));
 
 -- Searches keep what they found for as long as the documents stay the same: this tells. The number
 -- is that of the transaction, so it is seen together with the change, and written once in it.

@@ -17,6 +17,7 @@ from runner.config.bounds import (
     Name,
     OpenAIBaseURL,
     OptionalVariable,
+    PlainURL,
     Port,
     Seconds,
     Strict,
@@ -134,10 +135,13 @@ class Web(Strict):
 
 @dataclass(frozen=True)
 class Operator(Strict):
-    """Who runs the agent looks here: metrics, and the state of the providers."""
+    """Who runs the agent looks here, and changes what may change. ``token_env``: the NAME of the
+    variable with the token that must be shown; off loopback it must be set."""
 
     host: Name
     port: Port
+    token_env: Variable
+    requests_per_minute: Count
 
 
 @dataclass(frozen=True)
@@ -185,10 +189,18 @@ class Deployment(Strict):
 
 @dataclass(frozen=True)
 class Log(Strict):
-    """What is written to the terminal."""
+    """What is written to the terminal, a line an event: for people, or as JSON for programs."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
     transcripts: bool
+    format: Literal["console", "json"] = "console"
+
+
+@dataclass(frozen=True)
+class Telemetry(Strict):
+    """Traces of turns by OTLP over HTTP, sent to ``endpoint``; empty: none are made."""
+
+    endpoint: PlainURL
 
 
 @dataclass(frozen=True)
@@ -213,6 +225,7 @@ class Config(Strict):
     limits: Limits
     deployment: Deployment
     log: Log
+    telemetry: Telemetry
     task: Task
     simulate: Simulation | None = None
 
@@ -227,12 +240,12 @@ def load(composed: DictConfig) -> Config:
         ConfigError: with every value that does not fit, not only the first.
     """
     try:
-        plain: Any = OmegaConf.to_container(composed, resolve=True)
+        values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         key = str(getattr(error, "full_key", "") or "?")
         reason = str(error).splitlines()[0].rpartition("resolving interpolation: ")[2]
         raise ConfigError([Problem(key, "an interpolation", f"resolvable: {reason}")]) from None
-    return _typed(plain)
+    return _typed(values)
 
 
 def change(config: Config, key: str, value: object) -> Config:
@@ -241,20 +254,26 @@ def change(config: Config, key: str, value: object) -> Config:
     Raises:
         ConfigError: the key is not there, or the value does not fit.
     """
-    plain: Any = _ADAPTER.dump_python(config)
+    whole: Any = plain(config)
     *path, last = key.split(".")
-    at = plain
+    at = whole
     for part in path:
         at = at.get(part) if isinstance(at, dict) else None
     if not isinstance(at, dict) or last not in at:
         raise ConfigError([Problem(key, value, "left out: this configuration has no such key")])
     at[last] = value
-    return _typed(plain)
+    return _typed(whole)
 
 
-def _typed(plain: object) -> Config:
+def plain(config: Config) -> dict[str, Any]:
+    """``config`` as dictionaries, lists and values."""
+    whole: dict[str, Any] = _ADAPTER.dump_python(config)
+    return whole
+
+
+def _typed(values: object) -> Config:
     try:
-        return _ADAPTER.validate_python(plain)
+        return _ADAPTER.validate_python(values)
     except ValidationError as error:
         raise ConfigError([_problem(detail) for detail in error.errors()]) from None
 

@@ -75,6 +75,11 @@ def document_name(path: Path, root: Path) -> str:
     return name
 
 
+def largest(suffix: str) -> int:
+    """How many bytes a file of that format may have."""
+    return _MAX_PARSED_BYTES if suffix in PARSED else _MAX_TEXT_BYTES
+
+
 def fingerprint(path: Path, recipe: str) -> str:
     """The sha256 of a file's content, its format, and ``recipe``: how it is made into chunks.
 
@@ -82,7 +87,7 @@ def fingerprint(path: Path, recipe: str) -> str:
         DocumentError: it cannot be read, or is too large.
     """
     suffix = path.suffix.lower()
-    limit = _MAX_PARSED_BYTES if suffix in PARSED else _MAX_TEXT_BYTES
+    limit = largest(suffix)
     try:
         if path.stat().st_size > limit:
             megabytes = f"{limit // 1_000_000} MB"

@@ -1,6 +1,7 @@
 """The chunks of the documents that answer a question best."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -91,6 +92,7 @@ class Search:
         self._embedder = embedder
         self._rag = rag
         self._on_miss = on_miss
+        self._took_s: float | None = None
         self._searches: OrderedDict[tuple[str, str], asyncio.Task[_Found]] = OrderedDict()
 
     async def __call__(self, question: str, filename: str = "") -> list[Hit]:
@@ -108,12 +110,20 @@ class Search:
 
     async def in_time(self, question: str) -> list[Hit]:
         """The same, or nothing when it takes longer than ``rag.deadline_ms``."""
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(self._rag.deadline_ms / 1000):
                 return await self(question)
         except TimeoutError:
             self._on_miss()
             return []
+        finally:
+            self._took_s = time.perf_counter() - began
+
+    def taken_s(self) -> float | None:
+        """How long the latest `in_time` took; None: there was none since this was asked."""
+        took_s, self._took_s = self._took_s, None
+        return took_s
 
     def ahead(self, transcript: str) -> None:
         """Begin the search for what a caller seems to be asking; whoever asks later finds it."""

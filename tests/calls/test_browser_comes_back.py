@@ -87,3 +87,20 @@ def test_after_the_livekit_server_died(page: Page, runner: Runner) -> None:
         page.get_by_test_id("chat-input").press("Enter")
         page.wait_for_timeout(3000)
     assert GREETING not in said(runner)[1:]
+
+
+def test_and_calls_anew_in_a_language_that_has_become_active_meanwhile(
+    page: Page, runner: Runner
+) -> None:
+    page.get_by_test_id("hangup").click()
+    expect(page.get_by_test_id("summary")).to_contain_text("vllm")
+    expect(page.get_by_test_id("language")).to_have_count(0)
+    runner.query(
+        "INSERT INTO agent_instructions "
+        "(name, instructions, initial_greeting, language, is_active, is_local_mode) "
+        "VALUES ('German', 'Answer in German.', 'Guten Tag.', 'de', true, true) RETURNING id"
+    )
+    page.locator("summary", has_text="Microphone and language").click()
+    page.get_by_test_id("language").select_option(label="Deutsch")
+    page.get_by_test_id("call").click()
+    says(page, "Guten Tag.")

@@ -214,7 +214,10 @@ async def test_38_no_secret_gets_out_of_a_call_in_which_providers_fail(running: 
     assert told("\n".join(rows(running))) == []
 
 
-OPERATOR_PATHS = ("metrics", "api/providers", "api/documents")
+OPERATOR_PATHS = (
+    *("metrics", "openapi.json", "api/providers", "api/documents", "api/configuration"),
+    *("api/settings", "api/health", "api/calls", "api/sessions", "api/audit", "api/instructions"),
+)
 
 
 async def play(runner: Runner, faults: dict[str, dict[str, object] | None]) -> None:

@@ -47,6 +47,7 @@ TABLES = {
     "system_config": "key value description created_at updated_at",
     "workers": "worker_id beat started_at seen_at",
     "agent_instructions_history": "version instructions_id change content changed_by changed_at",
+    "operator_audit": "id changed_at changed_by action subject before after",
 }
 
 

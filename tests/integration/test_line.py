@@ -1,6 +1,7 @@
 """Calls in processes of their own share the permits and breakers of their worker."""
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.breaker import State
+from runner.calls import Caller, Calls, Told
 from runner.config import Breaker as Settings
 from runner.line import connect, open_switchboard
 from runner.metrics import Metrics
@@ -45,7 +47,7 @@ def lost() -> list[str]:
 async def switchboard(tmp_path: Path, lost: list[str]) -> AsyncIterator[Switchboard]:
     settings = Settings(failures=1, window_s=30, probe_after_s=60, probe_longest_s=60)
     board = Switchboard(1, settings, silent, Metrics())
-    async with board, open_switchboard(board, tmp_path / "switchboard", lost.append):
+    async with board, open_switchboard(board, Calls(), tmp_path / "switchboard", lost.append):
         yield board
 
 
@@ -107,7 +109,7 @@ async def test_a_worker_that_ends_misses_none_of_its_calls(tmp_path: Path) -> No
     settings = Settings(failures=1, window_s=30, probe_after_s=60, probe_longest_s=60)
     path, missed = tmp_path / "switchboard", list[str]()
     board = Switchboard(1, settings, silent, Metrics())
-    async with open_switchboard(board, path, missed.append):
+    async with open_switchboard(board, Calls(), path, missed.append):
         line = await connect(path)
         line.begin("call-1")
         async with line.permit():
@@ -150,7 +152,7 @@ async def test_a_call_whose_worker_is_gone_is_not_held_up(tmp_path: Path) -> Non
     path = tmp_path / "switchboard"
     board = Switchboard(1, settings, silent, Metrics())
     async with AsyncExitStack() as held:
-        async with open_switchboard(board, path, lambda _: None):
+        async with open_switchboard(board, Calls(), path, lambda _: None):
             line, holder = await connect(path), await connect(path)
             await held.enter_async_context(holder.permit())
             waiting = asyncio.create_task(held.enter_async_context(line.permit()))
@@ -158,3 +160,36 @@ async def test_a_call_whose_worker_is_gone_is_not_held_up(tmp_path: Path) -> Non
         await waiting
         await held.enter_async_context(line.permit())
     await asyncio.gather(holder.aclose(), line.aclose())
+
+
+async def test_a_call_tells_of_itself_until_it_is_over(tmp_path: Path) -> None:
+    settings = Settings(failures=1, window_s=30, probe_after_s=60, probe_longest_s=60)
+    path, heard = tmp_path / "switchboard", list[Told]()
+    calls = Calls(lambda _, told: heard.append(told))
+    board = Switchboard(1, settings, silent, Metrics())
+    async with open_switchboard(board, calls, path, lambda _: None):
+        line = await connect(path)
+        line.begin("call-1")
+        line.introduce(Caller("a-session", "caller-1", "vllm", "de"))
+        line.be("thinking")
+        line.turn(json.dumps({"role": "user", "text": "Grüß Gott"}))
+        line.turn(json.dumps({"role": "user", "text": "ß" * 2**20}))  # too long to be told
+        line.turn(json.dumps({"role": "user", "text": "\N{GRINNING FACE}" * 10_000}))
+        await until(lambda: len(heard) == 2)
+        (call,) = calls
+        assert (call.who.caller, call.state) == ("caller-1", "thinking")
+        assert heard[0] == {"role": "user", "text": "Grüß Gott"}
+        await line.aclose()
+        await until(lambda: len(calls) == 0)
+
+
+async def test_what_is_switched_off_no_call_asks(switchboard: Switchboard, tmp_path: Path) -> None:
+    line = await connect(tmp_path / "switchboard")
+    switchboard.switch(VLLM, off=True)
+    await until(lambda: line.state(VLLM) is State.OFF)
+    line.report(Outcome(VLLM, instead_of=(("ollama", Reason.CUT),)))  # one that was on its way
+    await until(lambda: switchboard.tally(VLLM).requests == 1)
+    assert switchboard.state(VLLM) is State.OFF
+    switchboard.switch(VLLM, off=False)
+    await until(lambda: line.state(VLLM) is State.CLOSED)
+    await line.aclose()

@@ -1,231 +1,55 @@
 """The call page in a real Chromium: against a real LiveKit server, with an agent that is acted."""
 
-import asyncio
 import json
 import re
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from pathlib import Path
 
 import jwt
-import platformdirs
 import pytest
 import pytest_asyncio
-from livekit import api, rtc
-from playwright.async_api import Browser, Page, async_playwright, expect
+from livekit import api
+from playwright.async_api import Browser, expect
 
-from runner.config import LiveKit, Web
-from runner.livekit_server import Keys, service
-from runner.services import Supervisor
-from runner.web import Access, start_page
-from tests.chromium import CHROMIUM, FLAGS
+from tests.integration.acted import (
+    ANSWER,
+    KEYS,
+    TURN,
+    Visit,
+    Worker,
+    chromium,
+    free_port,
+    joined,
+    livekit_server,
+    visit,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-KEYS = Keys("page-test", "a-secret-that-is-thirty-two-bytes")
-READY_TIMEOUT_S = 30
-PATIENCE_S = 30  # for what must come at all
-STAND_IN = {
-    "for": "LLM",
-    "provider": "retrieval",
-    "instead_of": ["vllm", "ollama"],
-    "reason": "vLLM at http://localhost:8000/v1: connection refused",
-}
-ANSWER = "One word switches the <b>language</b> model."
-TURN = {
-    "role": "assistant",
-    "text": ANSWER,
-    "sources": [
-        {
-            "filename": "providers.md",
-            "heading": "Switching",
-            "quote": "Put <i>llm=ollama</i> behind the command.",
-            "similarity": 0.81,
-        }
-    ],
-    "served_by": {"stt": "embedded", "llm": "retrieval", "tts": "embedded"},
-    "services": {"llm": {"failovers": [{"provider": "vllm", "reason": "cut"}]}},
-    "stages_s": {"end_of_turn": 0.4, "stt": 0.1, "llm_ttft": 0.02, "tts_ttfb": 0.1, "e2e": 0.71},
-}
+HOSTILE = (
+    "<img src=https://evil.example/x onerror=ran=1><script>ran=1</script>"
+    "<a href=javascript:ran=1>'; DROP TABLE agent_sessions; --</a>"
+)
 
-expect.set_options(timeout=PATIENCE_S * 1000)
-
-
-@dataclass
-class Worker:
-    """The worker's side of the page."""
-
-    sentence: str | None = None
-
-    def refusal(self, _: str) -> str | None:
-        return self.sentence
-
-
-async def status() -> dict[str, object]:
-    return {"agent": "voice-agent", "stand_ins": [STAND_IN]}
-
-
-@dataclass
-class Visit:
-    """A browser's tab with the page in it. ``complaints``: the console's errors and warnings."""
-
-    tab: Page
-    complaints: list[str] = field(default_factory=list)
-
-    def part(self, name: str):
-        return self.tab.get_by_test_id(name)
-
-    async def call(self) -> dict[str, str]:
-        """Press Call; the claims of the token that came."""
-        async with self.tab.expect_response("**/api/token") as answer:
-            await self.part("call").click()
-        token = (await (await answer.value).json())["participant_token"]
-        return jwt.decode(token, KEYS.api_secret, algorithms=["HS256"])
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(type=kind) as holder:
-        holder.bind(("127.0.0.1", 0))
-        return int(holder.getsockname()[1])
+Open = Callable[..., AbstractAsyncContextManager[Visit]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def livekit() -> AsyncIterator[str]:
-    """The address of a LiveKit server."""
-    config = LiveKit(
-        url=f"ws://127.0.0.1:{free_port()}",
-        tcp_port=free_port(),
-        udp_port=free_port(socket.SOCK_DGRAM),
-        api_key_env="LIVEKIT_API_KEY",
-        api_secret_env="LIVEKIT_API_SECRET",
-        agent_name="voice-agent",
-        drain_s=120,
-        max_calls=1,
-        idle_processes=0,
-    )
-    cache = Path(platformdirs.user_cache_dir("voice-agent-runner"))
-    async with Supervisor(lambda *_: None, READY_TIMEOUT_S) as supervisor:
-        await supervisor.start([service(config, KEYS, cache)])
-        yield config.url
+    async with livekit_server() as url:
+        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as browsers:
-        running = await browsers.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    async with chromium() as running:
         yield running
-        await running.close()
-
-
-Open = Callable[..., AbstractAsyncContextManager[Visit]]
 
 
 @pytest.fixture
 def opened(browser: Browser) -> Open:
     return partial(visit, browser)
-
-
-@asynccontextmanager
-async def visit(
-    browser: Browser,
-    livekit: str,
-    worker: Worker | None = None,
-    before: str = "",
-    tokens_per_minute: int = 30,
-) -> AsyncIterator[Visit]:
-    """The page, served and open. ``before``: JavaScript that runs ahead of the page's own."""
-    config = Web("127.0.0.1", 0, tokens_per_minute, 600)
-    access = Access(livekit, KEYS.api_key, KEYS.api_secret, "voice-agent", grace_s=30)
-    server = await start_page(config, access, worker or Worker(), status)
-    context = await browser.new_context()
-    try:
-        tab = await context.new_page()
-        await tab.add_init_script(before)
-        visit = Visit(tab)
-        tab.on(
-            "console",
-            lambda entry: (
-                visit.complaints.append(entry.text) if entry.type in ("error", "warning") else None
-            ),
-        )
-        tab.on("pageerror", lambda error: visit.complaints.append(str(error)))
-        await tab.goto(f"http://127.0.0.1:{server.addresses[0][1]}/")
-        await expect(visit.part("standins")).to_contain_text(STAND_IN["reason"])
-        yield visit
-    finally:
-        await context.close()
-        await server.cleanup()
-
-
-@dataclass
-class Acted:
-    """An agent's part in a call, acted."""
-
-    room: rtc.Room
-    caller: str
-
-    async def be(self, state: str) -> None:
-        await self.room.local_participant.set_attributes({"lk.agent.state": state})
-
-    async def write(self, text: str, segment: str, of: str = "", final: str = "true") -> None:
-        """A transcript's segment, word by word: of the agent, or of somebody else."""
-        stream = await self.room.local_participant.stream_text(
-            topic="lk.transcription",
-            sender_identity=of or self.room.local_participant.identity,
-            attributes={"lk.segment_id": segment, "lk.transcription_final": final},
-        )
-        for word in text.split(" "):
-            await stream.write(f"{word} ")
-        await stream.aclose()
-
-    def event(self, name: str) -> Awaitable[None]:
-        """Wait from now on until the room tells of ``name``."""
-        came = asyncio.get_running_loop().create_future()
-        self.room.once(name, lambda *_: came.set_result(None))
-        return asyncio.wait_for(came, PATIENCE_S)
-
-    def message(self) -> Awaitable[str]:
-        """Wait from now on for what the caller types next."""
-        typed = asyncio.get_running_loop().create_future()
-        self.room.register_text_stream_handler(
-            "lk.chat", lambda stream, _: typed.set_result(stream)
-        )
-
-        async def read() -> str:
-            return await (await asyncio.wait_for(typed, PATIENCE_S)).read_all()
-
-        return read()
-
-    async def tell(self, turn: dict[str, object]) -> None:
-        await self.room.local_participant.send_text(json.dumps(turn), topic="runner.turn")
-
-
-@asynccontextmanager
-async def joined(page: Visit, livekit: str, claims: dict) -> AsyncIterator[Acted]:
-    """An agent in the caller's room, which the page knows of."""
-    token = (
-        api.AccessToken(KEYS.api_key, KEYS.api_secret)
-        .with_identity("agent")
-        .with_kind("agent")
-        .with_grants(
-            api.VideoGrants(
-                room_join=True, room=claims["video"]["room"], can_update_own_metadata=True
-            )
-        )
-        .to_jwt()
-    )
-    room = rtc.Room()
-    await room.connect(livekit, token)
-    try:
-        agent = Acted(room, claims["sub"])
-        await agent.be("listening")
-        await expect(page.part("state")).to_have_text("Listening")
-        yield agent
-    finally:
-        await room.disconnect()
 
 
 async def test_the_page_lists_what_stands_in_and_its_policy_stops_nothing_of_it(opened, livekit):
@@ -366,3 +190,97 @@ async def test_the_microphone_is_silent_to_the_room_while_muted(opened, livekit)
             await page.part("mute").click()
             await unmuted
             await expect(page.part("mute")).to_have_text("Mute")
+
+
+async def test_a_caller_chooses_a_language_where_there_are_several(opened, livekit):
+    async with opened(livekit, languages=["en", "de", "<b>"]) as page:
+        await expect(page.part("language")).to_have_value("en")
+        options = page.part("language").get_by_role("option")
+        await expect(options).to_have_text(["English", "Deutsch", "<b>"])
+        await page.part("language").select_option("de")
+        assert (await page.call())["attributes"] == {"language": "de"}
+
+
+async def test_nobody_chooses_a_language_where_there_is_one(opened, livekit):
+    async with opened(livekit, languages=["de"]) as page:
+        await expect(page.part("language")).to_have_count(0)
+        assert (await page.call())["attributes"] == {}
+
+
+async def test_the_keyboard_does_what_the_mouse_does(opened, livekit):
+    async with opened(livekit) as page:
+        await page.part("call").focus()
+        async with page.tab.expect_response("**/api/token") as answer:
+            await page.tab.keyboard.press("Enter")
+        token = (await (await answer.value).json())["participant_token"]
+        claims = jwt.decode(token, KEYS.api_secret, algorithms=["HS256"])
+        async with joined(page, livekit, claims):
+            await expect(page.part("state")).to_be_focused()
+            await expect(page.part("mute")).to_have_text("Mute")
+            await page.tab.keyboard.press("m")
+            await expect(page.part("mute")).to_have_text("Unmute")
+            await page.tab.keyboard.press("t")
+            await page.tab.keyboard.type("them")
+            await expect(page.part("chat-input")).to_have_value("them")
+            await expect(page.part("mute")).to_have_text("Unmute")
+
+
+async def test_what_was_said_can_be_taken_along(opened, livekit):
+    async with opened(livekit) as page:
+        await page.tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        async with joined(page, livekit, await page.call()) as agent:
+            await agent.write("How do I switch?", "first", of=agent.caller)
+            await agent.write(ANSWER, "second")
+            await agent.tell(TURN)
+            await expect(page.part("sources")).to_be_visible()
+            await page.part("hangup").click()
+        await page.part("copy").click()
+        await expect(page.tab.get_by_text("Copied.")).to_be_visible()
+        copied = await page.tab.evaluate("navigator.clipboard.readText()")
+        assert copied == await downloaded(page, "text")
+        assert f"You: How do I switch?\n\nAgent: {ANSWER}\n  [providers.md, Switching]" in copied
+        record = json.loads(await downloaded(page, "json"))
+        assert [message["role"] for message in record["messages"]] == ["user", "assistant"]
+        assert record["messages"][1]["sources"] == TURN["sources"]
+        assert (record["turns"], record["median_s"]) == (1, TURN["stages_s"]["e2e"])
+        assert (record["providers"], record["sources"]) == (["retrieval"], ["providers.md"])
+
+
+async def downloaded(page: Visit, name: str) -> str:
+    async with page.tab.expect_download() as started:
+        await page.part(name).click()
+    return (await (await started.value).path()).read_text("utf-8")
+
+
+async def test_what_others_wrote_does_nothing_on_the_page(opened, livekit):
+    reason = f"{HOSTILE} connection refused"
+    stand_in = {"for": HOSTILE, "provider": HOSTILE, "instead_of": [HOSTILE], "reason": reason}
+    source = {"filename": HOSTILE, "heading": HOSTILE, "quote": HOSTILE, "similarity": 1}
+    failed = {"provider": HOSTILE, "reason": HOSTILE}
+    turn = TURN | {
+        "text": HOSTILE,
+        "sources": [source],
+        "served_by": {"stt": HOSTILE, "llm": HOSTILE, "tts": HOSTILE},
+        "services": {"llm": {"failovers": [failed]}},
+    }
+    async with opened(livekit, stand_ins=[stand_in]) as page:
+        async with joined(page, livekit, await page.call()) as agent:
+            await agent.write(HOSTILE, "first", of=agent.caller)
+            await page.part("chat-input").fill(HOSTILE)
+            await page.tab.keyboard.press("Enter")
+            await agent.tell(turn)
+            await page.part("sources").locator("summary").click()
+            await page.part("service").locator("summary").click()
+            lines = page.part("transcript").get_by_role("listitem")
+            await expect(lines).to_contain_text([HOSTILE, HOSTILE, HOSTILE])
+            await inert(page)
+            await page.part("hangup").click()
+        await expect(page.part("summary")).to_contain_text(HOSTILE)
+        await inert(page)
+
+
+async def inert(page: Visit) -> None:
+    """Nothing of it became an element, was run, or was asked for."""
+    assert await page.tab.locator("img, iframe, body script[src*=evil], a[href^=java]").count() == 0
+    assert await page.tab.evaluate("window.ran === undefined")
+    assert page.complaints == []

@@ -173,6 +173,20 @@ def test_all_broken_rules_are_reported_at_once() -> None:
     assert "ollama, openrouter" in found["failover.order"]
 
 
+def test_the_operator_s_port_is_opened_to_others_with_a_token_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = "operator.host=192.168.0.1"
+    monkeypatch.delenv("OPERATOR_TOKEN", raising=False)
+    assert "OPERATOR_TOKEN" in problems(elsewhere)["operator.host"]
+    monkeypatch.setenv("OPERATOR_TOKEN", "opensesame")
+    found = problems(elsewhere)
+    assert found.keys() == {"operator.token_env"}
+    assert "opensesame" not in str(found)
+    monkeypatch.setenv("OPERATOR_TOKEN", "x" * 32)
+    assert load(elsewhere).operator.host == "192.168.0.1"
+
+
 def test_an_unknown_voice_gets_the_list_of_voices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", "not-a-key")
     found = problems("llm=google_realtime", "llm.voice=Nobody")

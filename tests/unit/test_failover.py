@@ -231,6 +231,19 @@ async def test_a_pause_that_was_asked_for_is_kept_even_when_nobody_else_is_there
     assert talk.asked == [0]
 
 
+async def test_one_that_is_switched_off_is_not_asked_whoever_else_is_there(
+    policy: Failover,
+) -> None:
+    talk = Talk(policy, Scripted(["never"]), Scripted(["second"]))
+    talk.desk.states = {("LLM", "a"): State.OFF, ("LLM", "b"): State.OPEN}
+    assert await talk.hear() == "second"
+    talk = Talk(policy, Scripted(["never"]))
+    talk.desk.states = {("LLM", "a"): State.OFF}
+    with pytest.raises(Exhausted, match="switched off"):
+        await talk.hear()
+    assert talk.asked == [0]
+
+
 async def test_one_that_failed_a_moment_ago_is_asked_after_the_others(policy: Failover) -> None:
     talk = Talk(policy, Scripted([REFUSED], ["never"]), Scripted(["second"]))
     await talk.hear()

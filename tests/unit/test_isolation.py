@@ -15,6 +15,7 @@ STATELESS = {
         "AudioFrame",
         "ClientTimeout",
         "Path",
+        "RequestKey",
         "Struct",
         "TypeAdapter",
         "TypeVar",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runner.store import _storable
+from runner.store import storable
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ from runner.store import _storable
     ],
 )
 def test_what_postgres_refuses_is_replaced_and_the_rest_kept(said: object, stored: object) -> None:
-    assert _storable(said) == stored
+    assert storable(said) == stored

@@ -301,6 +301,50 @@ class TestFiles:
                 assert response.status == 404
                 assert await sentence(response) == "Not Found."
 
+    @pytest.mark.parametrize(
+        ("accepted", "encoding"),
+        [("gzip, deflate, br, zstd", "br"), ("gzip", "gzip"), ("identity", None)],
+    )
+    async def test_are_sent_as_the_browser_takes_them(
+        self, out: Path, accepted: str, encoding: str | None
+    ) -> None:
+        script = out / "_next" / "static" / "a1b2.js"
+        for suffix in (".br", ".gz"):
+            script.with_name(f"a1b2.js{suffix}").write_bytes(suffix.encode())
+        headers = {"Accept-Encoding": accepted}
+        async with page() as client:
+            path = "/_next/static/a1b2.js"
+            async with client.get(path, headers=headers, auto_decompress=False) as response:
+                assert response.headers.get("Content-Encoding") == encoding
+                assert response.headers["Vary"] == "Accept-Encoding"
+                assert response.headers["Content-Type"].partition(";")[0].endswith("/javascript")
+                assert "immutable" in response.headers["Cache-Control"]
+            async with client.get(f"{path}.br") as response:
+                assert response.status == 404
+
+    @pytest.mark.parametrize(
+        "path", ["/operator", "/operator/", "/operator.html", "/operator/x.txt", "/operator.txt"]
+    )
+    async def test_of_the_operators_page_are_not_served_to_callers(
+        self, out: Path, path: str
+    ) -> None:
+        (out / "operator").mkdir()
+        for name in ("operator.html", "operator.txt", "operator/index.html", "operator/x.txt"):
+            (out / name).write_text(SECRET)
+        async with page() as client, client.get(path) as response:
+            assert response.status == 404
+            assert SECRET not in await response.text()
+
+    async def test_and_every_other_answer_hold_no_key_and_no_prompt(self) -> None:
+        async with page() as client:
+            for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
+                for path in ("/", "/x", "/api/token", "/api/status", "/api/health", "/api/x"):
+                    async with client.request(method, path) as response:
+                        told = await response.text() + str(response.headers)
+                        assert SECRET not in told
+                        assert "participant_token" not in told
+                        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
 
 async def raw(client: ClientSession, request: str) -> bytes:
     """The answer to a request that no client library would send."""

@@ -1,6 +1,6 @@
 import type { Metadata, Viewport } from "next";
 import type { ReactNode } from "react";
-import "./page.css";
+import "./plain.css";
 
 export const metadata: Metadata = {
   title: "Voice agent",

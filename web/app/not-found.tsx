@@ -1,6 +1,6 @@
 export default function NotFound() {
   return (
-    <div className="page">
+    <div className="plain">
       <header>
         <h1>Nothing is here</h1>
         <p className="lead">

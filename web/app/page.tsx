@@ -1,4 +1,5 @@
 import { Phone } from "../call/Phone";
+import "./page.css";
 
 export default function Page() {
   return <Phone />;

@@ -1,107 +1,71 @@
 "use client";
 
-import { RoomContext } from "@livekit/components-react";
-import { LogLevel, Room, RoomEvent, setLogLevel } from "livekit-client";
 import { useEffect, useRef, useState } from "react";
-import { Call } from "./Call";
-import type { Line } from "./lines";
+import { broken } from "./broken";
+import { Language, preferred } from "./Language";
 import { Microphone } from "./Microphone";
+import { MicrophoneTest } from "./MicrophoneTest";
 import { Notices } from "./Notices";
-import { cutOff, ending, failure, Refused } from "./notices";
+import { RUNNER_GONE } from "./notices";
+import type { CallRecord } from "./record";
 import { StandIns } from "./StandIns";
-import { Transcript } from "./Transcript";
+import { useStatus } from "./status";
+import { Summary } from "./Summary";
 
-setLogLevel(LogLevel.warn);
-
-const CALL = "call"; // in the tab's storage: the token of a call that was not hung up
-const REDIALS_MS = [0, 1_000, 3_000, 6_000];
-
-/** A token for one call, by LiveKit's TokenSource contract; `resume`: for the call of an earlier
- * token. LiveKit's own client of it would hide the sentence of a refusal, and ask for a token on
- * every visit. */
-async function requestAccess(
-  resume: string | null,
-): Promise<{ server_url: string; participant_token: string }> {
-  const answer = await fetch("/api/token", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(resume ? { resume } : {}),
-  });
-  const body = await answer.json();
-  if (!answer.ok) throw new Refused(body.error);
-  return body;
-}
+/** The call itself, with LiveKit's client: more than half of the page, and not needed to show it. */
+const loadCall = () => import("./Call");
+const NO_CHOICE: string[] = [];
+type Loaded = Awaited<ReturnType<typeof loadCall>>;
 
 export function Phone() {
-  const [room, setRoom] = useState<Room | null>(null);
+  const status = useStatus();
+  const languages = (status.languages?.length ?? 0) > 1 ? status.languages! : NO_CHOICE;
   const [device, setDevice] = useState("");
+  const [chosen, setLanguage] = useState("");
   const [trouble, setTrouble] = useState<string | null>(null);
-  const [lines, setLines] = useState<Line[]>([]);
-  const [earlier, setEarlier] = useState<Line[]>([]); // of this call, before it was cut off
-  const [dials, setDials] = useState(0);
-  const [broken, setBroken] = useState(false); // a call was on when this page was left
+  const [loaded, setLoaded] = useState<Loaded | null>(null); // while a call is on
+  const [last, setLast] = useState<CallRecord | null>(null);
+  const [wasCut, setWasCut] = useState(false); // a call was on when this page was left
   const [called, setCalled] = useState(false); // once a call is over, its button has the focus
-  const dialled = useRef<Room | null>(null);
-  const latest = useRef<Line[]>([]);
+  const [opened, setOpened] = useState(0); // how often a microphone was
+  const language = languages.includes(chosen) ? chosen : preferred(languages);
 
-  useEffect(() => setBroken(!!sessionStorage.getItem(CALL)), []);
+  useEffect(() => setWasCut(!!broken.token()), []);
 
-  function end(sentence: string | null) {
-    dialled.current = null;
-    sessionStorage.removeItem(CALL);
-    setBroken(false);
-    setTrouble(sentence);
-    setRoom(null);
+  async function call() {
+    broken.forget();
+    await dial();
   }
 
-  function call() {
-    sessionStorage.removeItem(CALL);
-    setLines([]);
-    setEarlier([]);
-    return dial(0);
-  }
-
-  /** Enters the room of the call that was cut off, or a new one. */
-  async function dial(attempt: number) {
-    const room = new Room({
-      audioCaptureDefaults: { deviceId: device || "default" },
-      disconnectOnPageLeave: false, // nobody hangs up by a reload
-    });
-    dialled.current = room;
+  async function dial() {
     setTrouble(null);
-    setCalled(true);
-    setDials((count) => count + 1);
-    setRoom(room);
     try {
-      if (attempt) await new Promise((wake) => setTimeout(wake, REDIALS_MS[attempt]));
-      const access = await requestAccess(sessionStorage.getItem(CALL));
-      if (dialled.current !== room) return; // hung up while the token was on its way
-      await room.connect(access.server_url, access.participant_token);
-      sessionStorage.setItem(CALL, access.participant_token);
-      room.on(RoomEvent.Disconnected, (reason) => {
-        if (dialled.current !== room) return;
-        if (!cutOff(reason)) return end(ending(reason));
-        setEarlier(latest.current);
-        void dial(0);
-      });
-    } catch (error) {
-      if (dialled.current !== room) return;
-      const again = sessionStorage.getItem(CALL) && !(error instanceof Refused);
-      if (again && attempt + 1 < REDIALS_MS.length) void dial(attempt + 1);
-      else end(failure(error));
+      setLoaded(await loadCall());
+    } catch {
+      setTrouble(RUNNER_GONE);
     }
+    setCalled(true);
   }
 
-  function hear(lines: Line[]) {
-    latest.current = lines;
-    setLines(lines);
+  function end(sentence: string | null, record: CallRecord | null) {
+    setLoaded(null);
+    setWasCut(false);
+    setTrouble(sentence);
+    if (record) setLast(record);
   }
 
-  function hangUp() {
-    end(null);
-    void room?.disconnect();
-  }
-
+  const settings = (
+    <div className="settings">
+      <Microphone device={device} open={opened} onChoose={setDevice} />
+      <Language languages={languages} language={language} onChoose={setLanguage} />
+      <MicrophoneTest
+        device={device}
+        onOpen={() => setOpened((count) => count + 1)}
+        onTrouble={setTrouble}
+      />
+    </div>
+  );
+  const preload = () => void loadCall().catch(() => {});
   return (
     <div className="page">
       <header>
@@ -109,44 +73,64 @@ export function Phone() {
         <p className="lead">Call, ask by voice or by text, and hear what the documents say.</p>
       </header>
       <main>
-        {room ? (
-          <RoomContext.Provider key={dials} value={room}>
-            <Call
-              device={device}
-              earlier={earlier}
-              onDevice={setDevice}
-              onLines={hear}
-              onHangUp={hangUp}
-            />
-          </RoomContext.Provider>
+        {loaded ? (
+          <loaded.Call
+            device={device}
+            language={language}
+            onDevice={setDevice}
+            onEnd={end}
+          />
         ) : (
-          <section className="idle" aria-label="Before the call">
-            <button
-              type="button"
-              className="dial"
-              data-testid="call"
-              autoFocus={called}
-              onClick={call}
-            >
-              Call
-            </button>
-            {broken && (
-              <button type="button" data-testid="resume" onClick={() => dial(0)}>
-                Go on with your call
-              </button>
-            )}
-            <Microphone device={device} onChoose={setDevice} onTrouble={setTrouble} />
+          <section
+            className="idle"
+            aria-label={last ? "After the call" : "Before the call"}
+            onPointerEnter={preload}
+            onFocus={preload}
+          >
+            <div className="dialling">
+              <CallButton again={!!last} focused={called} onCall={call} />
+              {wasCut && (
+                <button type="button" data-testid="resume" onClick={dial}>
+                  Go on with your call
+                </button>
+              )}
+              <p className="hint">Speak or type: the agent takes both.</p>
+            </div>
             <Notices sentences={[trouble]} />
-            {lines.length > 0 && (
+            {last ? (
               <>
-                <h2>Your last call</h2>
-                <Transcript lines={lines} />
+                <Summary record={last} />
+                <details className="again">
+                  <summary>{language ? "Microphone and language" : "Microphone"}</summary>
+                  {settings}
+                </details>
               </>
+            ) : (
+              settings
             )}
           </section>
         )}
       </main>
-      <StandIns />
+      <StandIns {...status} />
     </div>
+  );
+}
+
+function CallButton({ again, focused, onCall }: {
+  again: boolean;
+  focused: boolean;
+  onCall: () => void;
+}) {
+  const button = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    if (focused) button.current?.focus();
+  }, [focused]);
+  return (
+    <button ref={button} type="button" className="dial" data-testid="call" onClick={onCall}>
+      <svg viewBox="0 0 24 24" aria-hidden="true">
+        <path d="M6.6 3.5 9.2 3l1.7 4.2-1.9 1.6a11.5 11.5 0 0 0 6.2 6.2l1.6-1.9L21 14.8l-.5 2.6a3 3 0 0 1-3 2.5A14 14 0 0 1 4.1 6.5a3 3 0 0 1 2.5-3Z" />
+      </svg>
+      {again ? "Call again" : "Call"}
+    </button>
   );
 }

@@ -10,14 +10,17 @@ export interface Source {
 export interface Turn {
   role: string;
   text: string;
+  interrupted?: boolean;
   sources: Source[];
-  served_by: { stt: string | null; llm: string | null; tts: string | null };
+  served_by: Record<string, string | null>;
   services?: Record<string, Service>;
   stages_s: Record<string, number | null>;
 }
 
 /** Who was asked to hear, to think or to speak: those who failed, and why, in their order. */
 export interface Service {
+  provider?: string | null;
+  model?: string;
   failovers: { provider: string; reason: string }[];
 }
 
@@ -36,17 +39,12 @@ export function parseAnswer(json: string): Turn | null {
 export function service({ served_by, services, stages_s }: Turn): string {
   const by = served_by.llm ? ` by ${served_by.llm}` : "";
   const time = stages_s.e2e == null ? "" : ` in ${stages_s.e2e.toFixed(1)} s`;
-  const failed = (services?.llm?.failovers ?? []).map(
-    ({ provider, reason }) => `${provider} (${reason})`,
-  );
-  const after = failed.length > 0 ? `, after ${failed.join(", ")}` : "";
+  const failed = failovers(services?.llm);
+  const after = failed ? `, after ${failed}` : "";
   return by || time ? `answered${by}${time}${after}` : "";
 }
 
-/** "stt 0.15 s · llm_ttft 0.02 s": how the time of an answer was spent. */
-export function stages({ stages_s }: Turn): string {
-  return Object.entries(stages_s)
-    .filter((stage): stage is [string, number] => stage[1] !== null && stage[0] !== "e2e")
-    .map(([name, seconds]) => `${name} ${seconds.toFixed(2)} s`)
-    .join(" · ");
+/** "vllm (cut), ollama (timeout)" */
+export function failovers(service: Service | undefined): string {
+  return (service?.failovers ?? []).map(({ provider, reason }) => `${provider} (${reason})`).join(", ");
 }
