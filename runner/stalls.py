@@ -48,6 +48,7 @@ class _Watch:
         self._beat_at = self._looked_at = time.monotonic()
         self._cpu_s = time.process_time()
         self._named_beat = 0.0
+        self._absent_s = 0.0
         self._over = threading.Event()
         self._timer = loop.call_later(_BEAT_S, self._beat)
         threading.Thread(target=self._look, name="stalls", daemon=True).start()
@@ -61,8 +62,9 @@ class _Watch:
         now, cpu_s = time.monotonic(), time.process_time()
         late_s = now - self._beat_at - _BEAT_S
         if late_s > STALL_S:
-            self._tell(late_s, cpu_s - self._cpu_s, now - self._looked_at)
-        self._beat_at, self._cpu_s = now, cpu_s
+            unwatched_s = max(now - self._looked_at, self._absent_s)  # whoever woke first
+            self._tell(late_s, cpu_s - self._cpu_s, unwatched_s)
+        self._beat_at, self._cpu_s, self._absent_s = now, cpu_s, 0.0
         self._timer = self._loop.call_later(_BEAT_S, self._beat)
 
     def _tell(self, late_s: float, cpu_s: float, unwatched_s: float) -> None:
@@ -81,6 +83,7 @@ class _Watch:
             now, beat_at = time.monotonic(), self._beat_at
             slept_s, self._looked_at = now - self._looked_at, now
             if slept_s > STALL_S:
+                self._absent_s = slept_s
                 continue  # nobody ran, this thread neither: the loop gets its chance first
             if now - beat_at - _BEAT_S > STALL_S and self._named_beat != beat_at:
                 self._named_beat = beat_at

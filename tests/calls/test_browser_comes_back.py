@@ -80,8 +80,9 @@ def test_after_its_agent_died(page: Page, runner: Runner) -> None:
 
 def test_after_the_livekit_server_died(page: Page, runner: Runner) -> None:
     livekit_server(runner).kill()
-    expect(page.get_by_test_id("state")).to_have_attribute("data-state", "reconnecting")
-    expect(page.get_by_test_id("state")).to_have_attribute("data-state", "listening")
+    state = page.get_by_test_id("state")
+    expect(state).to_have_attribute("data-state", "reconnecting", timeout=PATIENCE_MS)
+    expect(state).to_have_attribute("data-state", "listening", timeout=PATIENCE_MS)
     while said(runner)[-1] != ANSWER or said(runner).count(ANSWER) < 2:
         page.get_by_test_id("chat-input").fill("And the second one?")  # may come before the agent
         page.get_by_test_id("chat-input").press("Enter")

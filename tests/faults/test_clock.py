@@ -25,6 +25,13 @@ DAY_S = 86_400
 OPENING = Opening(room_id="r", participant_id="p", llm_provider="vllm", context={})
 
 WALL_CLOCK = {
+    "bench/session_io.py": "LiveKit is told in it when playback began",
+    "calls.py": "the operator is shown since when a call is on",
+    "operator/health.py": "… and when it was looked",
+    "operator/plots.py": "… and the times below a plot",
+    "timeline.py": "… of which these are the steps",
+    "traces.py": "spans have times of day",
+    "hearing.py": "LiveKit is told in it when speech ended",
     "outbox.py": "what happened before the machine was started anew",
     "providers/refusals.py": "a provider names the time of day at which it may be asked again",
     "rag/stamps.py": "the times of files",

