@@ -20,6 +20,7 @@ from runner.errors import RunnerError
 from runner.folders import RESOURCES
 
 _INTERRUPTED = 130
+_ELSEWHERE = {"models": "runner.models.server", "bench": "runner.bench.bench"}
 
 
 def main() -> None:
@@ -69,6 +70,6 @@ async def _ended_by_sigterm(settings: Config) -> int:
 def _task(settings: Config) -> Callable[[Config], Coroutine[Any, Any, int]]:
     """The task's coroutine. Its module is imported only now: a call imports no indexer."""
     name = settings.task.name
-    module = "runner.models.server" if name == "models" else f"runner.{name}"
+    module = _ELSEWHERE.get(name, f"runner.{name}")
     task: Callable[[Config], Coroutine[Any, Any, int]] = import_module(module).main
     return task

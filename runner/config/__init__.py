@@ -52,6 +52,7 @@ from runner.config.simulation import (
     ToolAnswer,
 )
 from runner.config.tasks import (
+    BenchTask,
     CallTask,
     ChatTask,
     DbTask,
@@ -60,6 +61,7 @@ from runner.config.tasks import (
     IndexTask,
     InstructionsTask,
     ModelsTask,
+    Peer,
     RetentionTask,
     SearchTask,
     ServeTask,
@@ -78,10 +80,12 @@ from runner.config.whole import (
     Operator,
     Sentences,
     Sessions,
+    Telemetry,
     Turn,
     Web,
     change,
     load,
+    plain,
 )
 
 __all__ = [
@@ -92,6 +96,7 @@ __all__ = [
     "STT",
     "TTS",
     "Agent",
+    "BenchTask",
     "Breaker",
     "CallTask",
     "ChatTask",
@@ -122,6 +127,7 @@ __all__ = [
     "OpenAIBaseURL",
     "OpenAILLM",
     "Operator",
+    "Peer",
     "PlainURL",
     "Port",
     "RetentionTask",
@@ -139,6 +145,7 @@ __all__ = [
     "StandIn",
     "Strict",
     "Task",
+    "Telemetry",
     "Temperature",
     "TextAnswer",
     "ToolAnswer",
@@ -147,6 +154,7 @@ __all__ = [
     "change",
     "language_tag",
     "load",
+    "plain",
     "plain_url",
     "with_v1",
     "ws_url",

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Len
+from annotated_types import Ge, Gt, Le, Len
 from pydantic import Discriminator
 
-from runner.config.bounds import Count, Language, Name, Seconds, Strict
+from runner.config.bounds import Count, Delay, Language, Name, Seconds, Strict
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,41 @@ class ModelsTask(Strict):
     name: Literal["models"]
 
 
+@dataclass(frozen=True)
+class Peer(Strict):
+    """Somebody else's agent that is called beside ours: ``python`` runs ``script``. ``turn``: it
+    decides by its own defaults when a turn is over, or by our settings.
+    """
+
+    python: Name
+    script: Name
+    turn: Literal["defaults", "same"] = "defaults"
+
+
+@dataclass(frozen=True)
+class BenchTask(Strict):
+    """Measure what callers wait for. ``arms``: who is called, in turn: ``runner`` is this agent,
+    the others are ``peers``. ``pick``: the name of the preset that is written; empty: none.
+    ``p95_s``: what a pick may take.
+    """
+
+    name: Literal["bench"]
+    transport: Literal["memory", "room"]
+    arms: Annotated[list[Name], Len(1)]
+    peers: dict[str, Peer]
+    callers: Annotated[int, Ge(1), Le(50)]
+    turns_per_minute: Annotated[float, Gt(0), Le(60)]
+    rounds: Count
+    turns: Count
+    warm_up: Annotated[int, Ge(0)]
+    rest_s: Delay
+    reply_timeout_s: Seconds
+    out: Name
+    resume: bool
+    pick: str
+    p95_s: Seconds
+
+
 Task = Annotated[
     ServeTask
     | CallTask
@@ -126,6 +161,7 @@ Task = Annotated[
     | RetentionTask
     | InstructionsTask
     | DbTask
-    | ModelsTask,
+    | ModelsTask
+    | BenchTask,
     Discriminator("name"),
 ]

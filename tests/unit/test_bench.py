@@ -8,13 +8,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from runner.bench import pareto
-from runner.bench.caller import Heard
+from runner.bench.caller import Answered, Heard
 from runner.bench.figures import percentile, ratio
 from runner.bench.plots import shares
 from runner.bench.results import Folder, Results, Run
 from runner.bench.summary import against, groups
 from runner.bench.turns import Round, Turn, void_reasons
-from runner.bench.watch import Request, drift_s
+from runner.bench.watch import Request, drift_s, made_s
 from runner.errors import RunnerError
 
 RUN = Run("run", ["llm=vllm", "turn.vad_silence_s=0.2"], "audio", "machine", "0.1.0", 0.4)
@@ -135,6 +135,23 @@ def test_a_simulator_is_calibrated_by_what_it_meant_to_wait() -> None:
     assert drift_s(asked) == pytest.approx(0.002)
 
 
+def test_stages_are_those_of_the_answer_that_was_heard() -> None:
+    thrown_away = [
+        Request("transcriptions", 8.6, 8.75, 0.15),
+        Request("completions", 8.75, 8.9, 0.1),
+    ]
+    asked = [
+        *thrown_away,
+        Request("transcriptions", 10.2, 10.351, 0.15),  # … whose end is logged once it was read
+        Request("completions", 10.35, 10.45, 0.1),
+        Request("speech", 10.55, 10.75, 0.2),
+        Request("speech", 10.9, 11.1, 0.2),
+    ]
+    turn = Answered(8.0, 10.0, 10.8, cut=False, text="", told={})
+    assert made_s(asked, turn) == pytest.approx({"stt": 0.351, "llm": 0.45, "tts": 0.75})
+    assert made_s(asked, replace(turn, heard_at=None)) == {}
+
+
 def test_an_answer_is_over_when_it_was_said_and_played() -> None:
     heard = Heard()
     heard.hear(np.full(2400, 9000, np.int16), 24_000, played_at=10.0)
@@ -172,6 +189,17 @@ def test_turns_whose_round_was_aborted_are_not_read(tmp_path: Path) -> None:
     folder.add_round(ROUND, [TURN])
     folder._append("turns", [replace(TURN, round=2)])
     assert [turn.round for turn in folder.read().turns] == [1]
+
+
+def test_what_is_measured_anew_is_forgotten_and_nothing_else(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for arm, callers in (("runner", 1), ("runner", 5), ("pipecat", 1)):
+        folder.add_round(replace(ROUND, arm=arm, callers=callers), [])
+    folder.forget("run", 1, ["runner"])
+    assert [(one.arm, one.callers) for one in folder.read().rounds] == [
+        ("runner", 5),
+        ("pipecat", 1),
+    ]
 
 
 def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
