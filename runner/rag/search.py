@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -174,7 +175,10 @@ class Search:
             embedding.cancel()
 
     async def _vector(self, question: str, known: _Found | None) -> str:
-        return known.vector if known else str((await self._embedder.embed([question]))[0])
+        if known:
+            return known.vector
+        [vector] = await self._embedder.embed([question])
+        return to_json(vector).decode()  # ten times as quick as str()
 
     async def _found(self, asked: _Asked, vector: str, words: dict[str, Any] | None) -> _Found:
         values = {
