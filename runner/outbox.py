@@ -155,7 +155,7 @@ class Outbox:
     async def _write(self) -> None:
         while True:
             batch = [await self._queue.get()]
-            while not self._queue.empty():
+            while not self._queue.empty() and len(batch) < _HELD_ENTRIES:
                 batch.append(self._queue.get_nowait())
             async with self._file:
                 await self._append(batch)

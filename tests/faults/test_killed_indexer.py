@@ -1,6 +1,7 @@
 """An indexer that is killed again and again loses no document and stores none twice."""
 
 import asyncio
+import os
 import random
 import sys
 import zlib
@@ -50,7 +51,9 @@ def settings(
     """For an indexer of small files with a few chunks each."""
     for number in range(FILES):
         lines = (f"Line {line} of file {number}.\n" for line in range(20 * number))
-        (tmp_path / f"{number:02}.md").write_text(f"# File {number}\n\n{''.join(lines)}")
+        path = tmp_path / f"{number:02}.md"
+        path.write_text(f"# File {number}\n\n{''.join(lines)}")
+        os.utime(path, (0, 0))  # one that was just written may still be, and has to wait
     overrides = [f"rag.docs_dir={tmp_path}", f"rag.embedding_url={embedding_url}"]
     with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
         whole = config.load(compose("config", overrides))

@@ -1,5 +1,6 @@
 """Where values come from."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,8 +28,9 @@ SHIPPED = (RESOURCES / "conf",)
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LLM_PROVIDER", "POSTGRES_PORT", "DATABASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+    for path in (RESOURCES / "conf").rglob("*.yaml"):
+        for name in re.findall(r"oc\.env:([A-Z_]+)", path.read_text()):
+            monkeypatch.delenv(name, raising=False)
 
 
 def test_every_key_has_one(settings: Config) -> None:
