@@ -1,7 +1,7 @@
 """An indexer that is killed again and again loses no document and stores none twice."""
 
 import asyncio
-import os
+import json
 import random
 import sys
 import zlib
@@ -51,9 +51,7 @@ def settings(
     """For an indexer of small files with a few chunks each."""
     for number in range(FILES):
         lines = (f"Line {line} of file {number}.\n" for line in range(20 * number))
-        path = tmp_path / f"{number:02}.md"
-        path.write_text(f"# File {number}\n\n{''.join(lines)}")
-        os.utime(path, (0, 0))  # one that was just written may still be, and has to wait
+        (tmp_path / f"{number:02}.md").write_text(f"# File {number}\n\n{''.join(lines)}")
     overrides = [f"rag.docs_dir={tmp_path}", f"rag.embedding_url={embedding_url}"]
     with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
         whole = config.load(compose("config", overrides))
@@ -71,8 +69,9 @@ async def index(settings: Settings, kill_after: int | None = None) -> int:
     told = 0
     async for line in process.stdout:
         told += b" chunk" in line and line.startswith(b'{"line"')
-        if line.startswith(b'{"summary"') or told == kill_after:
-            break
+        summary = json.loads(line).get("summary")
+        if (summary and not summary["waiting"]) or told == kill_after:
+            break  # files that were just written wait for the next round
     process.kill()
     await process.communicate()
     return told
