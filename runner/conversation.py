@@ -115,13 +115,14 @@ async def conversation(
         outbox.put(Entry("open", session_id, asdict(opening)))
         stack.callback(lambda: outbox.put(Entry("end", session_id, {"job_id": user.job_id})))
         searched = search if config.rag.enabled else None
-        lifeline = _lifeline(config, session, persona.instructions, user.chat_context(), searched)
+        history = user.chat_context()
+        lifeline = _lifeline(config, session, persona.instructions, history, searched)
         agent = (
             lifeline.agent
             if lifeline
             else VoiceAgent(
                 instructions=persona.instructions,
-                history=user.chat_context(),
+                history=history,
                 search=searched and searched.in_time,
                 apology=config.agent.apology,
                 transcribe_after_s=config.turn.transcribe_after_s,
@@ -163,8 +164,9 @@ async def _at_this_moment(
     persona: Persona | Instructions = config.agent
     try:
         async with asyncio.timeout(_OPENING_S):
-            live = await live_config(store, config)
-            persona = await _persona(store, config.agent, language)
+            live, persona = await asyncio.gather(
+                live_config(store, config), _persona(store, config.agent, language)
+            )
     except TimeoutError:
         log.warning("settings or instructions are the configuration's: %s", _SLOW)
     if live.log != config.log:

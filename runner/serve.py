@@ -105,13 +105,13 @@ async def _serve(config: Config, stopping: Stopping) -> None:
         with Progress() as progress:
             running = await exits.enter_async_context(stack(config, needs(config), progress))
             engine = await _database(config, running, exits)
-            await Store(engine).keep_configuration(fingerprint(config), of_configuration(config))
+            store, rooms = Store(engine), Rooms(config.livekit, running.keys)
+            await store.keep_configuration(fingerprint(config), of_configuration(config))
             indexing = Indexing(config, running.endpoints.postgres_socket, progress)
             if config.rag.enabled:
                 exits.push_async_callback(indexing.stop)
                 indexing.start()
             worker_id = uuid.uuid4()
-            store, rooms = Store(engine), Rooms(config.livekit, running.keys)
             rescue = Rescue(config, store, rooms, worker_id)
             seen = _seen(config, exits)
 

@@ -53,14 +53,15 @@ async def _look(indexer: Indexer, told: Callable[[Summary | RunnerError], None])
 async def _changes(root: Path) -> AsyncIterator[bool]:
     """At once and then every second: whether something may have changed since."""
     yield True
-    blind = False
+    blind = gone = False
     while True:
+        news = False
         try:
             async for changed in _changes_of_one(root):
-                blind = False
+                blind = gone = False
                 yield changed
-        except FileNotFoundError:  # told by the indexer
-            pass
+        except FileNotFoundError:  # told by the indexer, once
+            news, gone = not gone, True
         except (OSError, RuntimeError) as error:
             if not blind:
                 _log.warning(
@@ -71,7 +72,7 @@ async def _changes(root: Path) -> AsyncIterator[bool]:
                 )
             blind = True
         await asyncio.sleep(_TICK_S)
-        yield False
+        yield news
 
 
 async def _changes_of_one(root: Path) -> AsyncIterator[bool]:

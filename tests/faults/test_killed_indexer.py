@@ -10,13 +10,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from aiohttp import web
 from hydra import compose, initialize_config_dir
 
 from runner import config
 from runner.config import Database
 from runner.folders import RESOURCES
 from runner.rag.settings import SETTINGS, Settings
+from tests.integration.test_indexing import serving
 
 FILES = 30
 KILLS = 3
@@ -26,22 +26,11 @@ ROWS = """SELECT filename, chunk_index, md5(content), file_hash, metadata::text
 
 @pytest.fixture
 async def embedding_url() -> AsyncIterator[str]:
-    """An OpenAI-shaped embedding server."""
-
-    async def embeddings(request: web.Request) -> web.Response:
-        texts = (await request.json())["input"]
-        numbers = [1.0 + zlib.crc32(text.encode()) % 7 for text in texts]
-        data = [{"index": at, "embedding": [one] * 384} for at, one in enumerate(numbers)]
-        return web.json_response({"data": data})
-
-    application = web.Application(client_max_size=2**24)
-    application.router.add_post("/v1/embeddings", embeddings)
-    server = web.AppRunner(application, shutdown_timeout=0)
-    await server.setup()
-    await web.TCPSite(server, "127.0.0.1", 0).start()
-    host, port = server.addresses[0][:2]
-    yield f"http://{host}:{port}/v1"
-    await server.cleanup()
+    """An embedding server whose vectors depend on the text."""
+    async with serving(
+        lambda texts: [[1.0 + zlib.crc32(t.encode()) % 7] * 384 for t in texts]
+    ) as url:
+        yield url
 
 
 @pytest.fixture

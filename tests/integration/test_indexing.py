@@ -221,13 +221,14 @@ async def test_chunks_of_several_files_are_embedded_together(folder: Folder) -> 
 
 
 @asynccontextmanager
-async def watching(folder: Folder) -> AsyncIterator[list[Summary | RunnerError]]:
-    """A watch over ``folder``, and how each look of it went."""
-    told: list[Summary | RunnerError] = []
+async def watching(
+    folder: Folder, hear: Callable[[Summary | RunnerError], None]
+) -> AsyncIterator[None]:
+    """A watch over ``folder``; ``hear`` is told how each look of it went."""
     indexer = folder.indexer(SETTLE_S)
-    task = asyncio.create_task(watch(indexer, folder.root, told.append))
+    task = asyncio.create_task(watch(indexer, folder.root, hear))
     try:
-        yield told
+        yield
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -239,7 +240,8 @@ async def test_the_watch_follows_what_comes_changes_moves_and_goes(
     folder: Folder, words: Words, superuser: psycopg.Connection
 ) -> None:
     folder.write("a.md", "apples")
-    async with watching(folder) as told:
+    told: list[Summary | RunnerError] = []
+    async with watching(folder, told.append):
         await until(lambda: stored(superuser) == {"a.md": "apples"})
         folder.write("sub/b.md", "bananas")
         await until(lambda: "sub/b.md" in stored(superuser))
@@ -257,7 +259,8 @@ async def test_a_file_that_is_still_being_written_waits(
     folder: Folder, words: Words, superuser: psycopg.Connection
 ) -> None:
     folder.settings = rag()
-    async with watching(folder) as told:
+    told: list[Summary | RunnerError] = []
+    async with watching(folder, told.append):
         await until(lambda: told)
         with (folder.root / "a.log").open("w") as file:
             for at in range(30):
@@ -276,7 +279,8 @@ async def test_a_folder_that_goes_is_an_error_and_one_that_comes_back_is_indexed
     monkeypatch.setattr("runner.rag.watch._RETRY_S", 0.1)
     folder.write("a.md", "apples")
     elsewhere = folder.root.with_name("elsewhere")
-    async with watching(folder) as told:
+    told: list[Summary | RunnerError] = []
+    async with watching(folder, told.append):
         await until(lambda: stored(superuser))
         folder.root.rename(elsewhere)
         await until(lambda: isinstance(told[-1], RunnerError))
@@ -287,6 +291,18 @@ async def test_a_folder_that_goes_is_an_error_and_one_that_comes_back_is_indexed
         await until(lambda: set(stored(superuser)) == {"a.md", "b.md"})
         folder.write("c.md", "cherries")
         await until(lambda: "c.md" in stored(superuser))
+
+
+async def test_a_folder_that_goes_right_after_a_look_is_missed_at_once(folder: Folder) -> None:
+    told: list[Summary | RunnerError] = []
+
+    def hear(what: Summary | RunnerError) -> None:
+        told.append(what)
+        if isinstance(what, Summary):
+            folder.root.rename(folder.root.with_name("elsewhere"))
+
+    async with watching(folder, hear):
+        await until(lambda: told and isinstance(told[-1], RunnerError))
 
 
 @asynccontextmanager
