@@ -15,6 +15,9 @@ PAGE := $(shell find web -name node_modules -prune -o -name .next -prune -o -nam
 # started. Ctrl-C and a plain kill reach it anyway.
 TIED = $(shell setpriv --pdeathsig TERM true 2>/dev/null && echo setpriv --pdeathsig TERM)
 
+# Each process compiles anew what has no bytecode, which is half of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run test check page lock wheel clean
 .DELETE_ON_ERROR:
 

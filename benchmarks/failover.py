@@ -57,6 +57,10 @@ _REAL_PACE = (
     "++simulate.servers.openrouter.first_s=0.1",
     "++simulate.servers.openrouter.per_token_s=0.01",
     "++simulate.servers.speaches_gpu.first_s=0.2",
+    *(
+        f"++simulate.servers.{name}.realtime_factor=0.1"
+        for name in ("speaches_gpu", "speaches_cpu")
+    ),
     f'simulate.servers.vllm.answers=["{ANSWER}"]',
 )
 

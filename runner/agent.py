@@ -15,8 +15,8 @@ from livekit.agents import Agent, APIError, ModelSettings, llm, stt
 
 from runner.chains import STTChain
 from runner.config import Config
+from runner.detector import Detector
 from runner.hearing import transcripts
-from runner.monologue import CappedVAD
 from runner.rag.search import Hit
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ _PASSAGES_HEAD = (
 
 
 class VoiceAgent(Agent):
-    """Answers from the documents that ``search`` finds, which keeps its own deadline.
+    """Answers from the documents that ``search`` finds, which keeps its own deadline; it is told to
+    begin, ``search_ahead``, as soon as there are words.
 
     What it was given is kept in the answer's ``extra["passages"]``; an LLM that knows better
     which of them it used says so in the same place.
@@ -44,6 +45,7 @@ class VoiceAgent(Agent):
         instructions: str,
         search: Search | None,
         apology: str,
+        search_ahead: Callable[[str], None] = lambda _: None,
         transcribe_after_s: float = math.inf,
         history: llm.ChatContext | None = None,
     ) -> None:
@@ -51,14 +53,17 @@ class VoiceAgent(Agent):
         self._apology = apology
         self._transcribe_after_s = transcribe_after_s
         self._search = search
+        self._search_ahead = search_ahead
 
     async def stt_node(
         self, audio: AsyncIterable[rtc.AudioFrame], _: ModelSettings
     ) -> AsyncIterator[stt.SpeechEvent]:
         detector, ears = self.session.vad, self.session.stt
-        assert isinstance(detector, CappedVAD)
+        assert isinstance(detector, Detector)
         assert isinstance(ears, STTChain)
         async for event in transcripts(detector, ears, audio, self._transcribe_after_s):
+            if event.alternatives:
+                self._search_ahead(event.alternatives[0].text)
             yield event
 
     async def llm_node(

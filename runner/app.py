@@ -27,6 +27,8 @@ def main() -> None:
     """The console script: exit status 0, 1 with one message, or 130 when interrupted."""
     load_dotenv(".env")
     os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")  # jobs hold no model
+    os.environ.setdefault("TOKIO_WORKER_THREADS", "1")  # of LiveKit's SDK: a call is one caller
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # glibc's: a heap a thread is memory of each job
     os.environ.setdefault("LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS", "0")  # runner.stalls costs nothing
     launch = hydra.main(
         config_path=str(RESOURCES / "conf"), config_name="config", version_base="1.3"

@@ -10,9 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 Told = dict[str, Any]
-"""A message as the page gets it (`runner.sessions.Turn.line`)."""
+"""A message as the page gets it (`runner.sessions.Turn.line`); ``interim``: so far."""
+
+Attend = Callable[[bool], None]
+"""Tells a call whether somebody listens to its captions."""
 
 _WAITING_CAPTIONS = 100
+_WAITING_INTERIM = 20  # the place of the others is kept for whole messages
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Call:
     state: str = "initializing"
     turns: int = 0
     last: Told | None = None
+    attend: Attend = field(default=lambda _: None, repr=False)
 
 
 class Calls:
@@ -65,10 +70,12 @@ class Calls:
         """The call in a room."""
         return self._calls.get(room)
 
-    def begin(self, room: str) -> Call:
-        """A job is in ``room``; it takes the place of one that died there."""
+    def begin(self, room: str, attend: Attend = lambda _: None) -> Call:
+        """A job is in ``room``; it takes the place of one that died there. ``attend`` is told when
+        its captions are listened to, and when no longer."""
         before = self._calls.pop(room, None)
-        call = self._calls[room] = Call(room)
+        call = self._calls[room] = Call(room, attend=attend)
+        self._attend(room)
         if before is None:
             self._begun()
         self._changes += 1
@@ -89,32 +96,42 @@ class Calls:
             call.turns += 1
             call.last = {name: told[name] for name in ("stages_s", "served_by", "services")}
             self._changes += 1
-        self._caption(call, told)
+        self._tell(call, told, _WAITING_CAPTIONS)
         for hear in self._hear:
             hear(call, told)
+
+    def caption(self, call: Call, role: str, text: str) -> None:
+        """Hands on what ``role`` said so far, to those who keep up."""
+        self._tell(call, {"role": role, "text": text, "interim": True}, _WAITING_INTERIM)
 
     def end(self, call: Call) -> None:
         """The call is over, or its job is dead."""
         if self._calls.get(call.room) is call:
             del self._calls[call.room]
-            self._caption(call, None)
+            self._tell(call, None, _WAITING_CAPTIONS)
         self._changes += 1
 
     @contextmanager
     def captions(self, room: str) -> Iterator[asyncio.Queue[Told | None]]:
-        """What is said in a room from now on; None: the call is over. One who does not read misses
-        what has no place."""
+        """What is said in a room from now on, while it is said and once it was; None: the call is
+        over. One who does not read misses what has no place."""
         heard: asyncio.Queue[Told | None] = asyncio.Queue(_WAITING_CAPTIONS)
         listeners = self._captions.setdefault(room, set())
         listeners.add(heard)
+        self._attend(room)
         try:
             yield heard
         finally:
             listeners.discard(heard)
             if not listeners:
                 self._captions.pop(room, None)
+                self._attend(room)
 
-    def _caption(self, call: Call, told: Told | None) -> None:
+    def _attend(self, room: str) -> None:
+        if call := self._calls.get(room):
+            call.attend(room in self._captions)
+
+    def _tell(self, call: Call, told: Told | None, most: int) -> None:
         for captions in self._captions.get(call.room, ()):
-            if not captions.full():
+            if captions.qsize() < most:
                 captions.put_nowait(told)

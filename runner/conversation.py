@@ -6,21 +6,22 @@ A call in a room and a chat in the terminal are the same conversation with other
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from livekit import rtc
 from livekit.agents import (
     Agent,
     AgentSession,
+    AgentStateChangedEvent,
     APIConnectOptions,
-    UserInputTranscribedEvent,
-    inference,
     llm,
 )
+from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from runner import build, database, logs
@@ -29,12 +30,12 @@ from runner.chains import STTChain
 from runner.clauses import Speech
 from runner.config import Agent as Persona
 from runner.config import Config, GoogleRealtimeLLM, Turn
+from runner.detector import Detector
 from runner.errors import DatabaseError
 from runner.fingerprint import fingerprint, of_session
 from runner.folders import outbox_dir
 from runner.languages import spoken
 from runner.live import live_config
-from runner.monologue import CappedVAD
 from runner.outbox import Entry, Outbox
 from runner.rag import embedding
 from runner.rag.search import Search
@@ -67,6 +68,13 @@ class Conversation:
     greeting: str
     lifeline: "Lifeline | None" = None
 
+    @property
+    def hear(self) -> Callable[[rtc.AudioFrame], None] | None:
+        """What takes the caller's sound; None: the session itself, which passes it on to a
+        speech-to-speech model."""
+        detector = self.session.vad
+        return None if self.lifeline or not isinstance(detector, Detector) else detector.hear
+
     async def greet(self) -> None:
         """Says the greeting; a speech-to-speech model is asked to say it. A caller who was cut off
         after a question is given the answer."""
@@ -75,7 +83,17 @@ class Conversation:
         elif self.user.history and self.user.history[-1].role == "user":
             self.session.generate_reply()
         elif self.greeting:
-            self.session.say(self.greeting)
+            self._open(self.session.say(self.greeting, allow_interruptions=False))
+
+    def _open(self, greeting: SpeechHandle) -> None:
+        """Who coughs before its first word is greeted all the same; then it can be interrupted."""
+
+        def begun(event: AgentStateChangedEvent) -> None:
+            if event.new_state == "speaking":
+                greeting.allow_interruptions = True
+                self.session.off("agent_state_changed", begun)
+
+        self.session.on("agent_state_changed", begun)
 
 
 @asynccontextmanager
@@ -124,6 +142,7 @@ async def conversation(
                 instructions=persona.instructions,
                 history=history,
                 search=searched and searched.in_time,
+                search_ahead=searched.ahead if searched else lambda _: None,
                 apology=config.agent.apology,
                 transcribe_after_s=config.turn.transcribe_after_s,
             )
@@ -131,15 +150,8 @@ async def conversation(
         recorder = Recorder(user, outbox, partial(_services, session), publish, search.taken_s)
         stack.push_async_callback(recorder.aclose)
         session.on("conversation_item_added", recorder.on_item)
-        if searched:
-            session.on("user_input_transcribed", partial(_search_ahead, searched))
         greeting = config.agent.back if user.history else persona.greeting or ""
         yield Conversation(user, session, agent, greeting, lifeline)
-
-
-def _search_ahead(search: Search, event: UserInputTranscribedEvent) -> None:
-    """The search begins with the words, before anybody asks for what it finds."""
-    search.ahead(event.transcript)
 
 
 async def _recall(store: Store, user: UserSession, opening: Opening, grace_s: int) -> None:
@@ -194,7 +206,7 @@ def agent_session(
     write down is asked to say them again."""
     common: dict[str, Any] = {
         "turn_handling": turn_handling(config),
-        "vad": _vad(config.turn),
+        "vad": _detector(config.turn),
         "conn_options": SessionConnectOptions(
             stt_conn_options=_ONCE,
             llm_conn_options=_ONCE,
@@ -219,13 +231,10 @@ def agent_session(
     return session
 
 
-def _vad(turn: Turn) -> CappedVAD:
-    detector = inference.VAD(
-        model="silero",
-        min_silence_duration=turn.vad_silence_s,
-        max_buffered_speech=turn.max_turn_s,
+def _detector(turn: Turn) -> Detector:
+    return Detector(
+        silence_s=turn.vad_silence_s, longest_s=turn.max_turn_s, pause_s=turn.endpointing_delay_s
     )
-    return CappedVAD(detector, longest_s=turn.max_turn_s, pause_s=turn.endpointing_delay_s)
 
 
 def _ask_again(session: AgentSession[None], sentence: str) -> None:

@@ -15,13 +15,13 @@ from livekit.agents.stt import SpeechEvent, SpeechEventType
 from livekit.agents.vad import VADEvent, VADEventType
 
 from runner.chains import STTChain, Transcript
-from runner.monologue import CappedVAD
+from runner.detector import Detector
 
 _LONGEST_S = 10.0  # of speech that is transcribed ahead: LiveKit thinks ahead for no more
 
 
 async def transcripts(
-    detector: CappedVAD, ears: STTChain, audio: AsyncIterable[rtc.AudioFrame], after_s: float
+    detector: Detector, ears: STTChain, audio: AsyncIterable[rtc.AudioFrame], after_s: float
 ) -> AsyncIterator[SpeechEvent]:
     """What LiveKit expects of a streaming STT, made of one that hears whole utterances: after a
     silence of ``after_s`` a PREFLIGHT_TRANSCRIPT, which is the final one if nothing follows.

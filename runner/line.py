@@ -22,7 +22,9 @@ from runner.switchboard import Key, Outcome, Switchboard
 
 log = logging.getLogger(__name__)
 
-_LONGEST_LINE = 2**20  # bytes; an answer with its passages takes a few thousand
+_LONGEST_LINE = 2**20  # bytes; an answer with its passages takes ten thousand
+_LONGEST_TURN = _LONGEST_LINE // 3  # JSON in JSON, which makes it twice as long at most
+_LONGEST_CAPTION = 20_000  # characters
 _LONGEST_QUEUE = 4 * 2**20  # of a worker that does not read, in a call
 
 Lost = Callable[[str], None]
@@ -115,7 +117,7 @@ class _Extension:
         if room is None:
             self._over()
         else:
-            self.call = self._calls.begin(room)
+            self.call = self._calls.begin(room, self._attend)
 
     def _hear(self, call: Call, message: dict[str, Any]) -> None:
         match message:
@@ -125,6 +127,11 @@ class _Extension:
                 self._calls.be(call, state)
             case {"turn": turn}:
                 self._calls.turn(call, json.loads(turn))
+            case {"caption": [role, text]}:
+                self._calls.caption(call, role, text)
+
+    def _attend(self, listened: bool) -> None:  # noqa: FBT001  as `runner.calls.Attend` has it
+        self._send({"listened": listened})
 
     async def _hold(self, number: int) -> None:
         async with self._switchboard.permit():
@@ -156,6 +163,7 @@ class Line:
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[None]] = {}
         self._not_closed: dict[Key, State] = {}
+        self._listened = False
         self._listening = asyncio.create_task(self._listen(reader), name="line")
 
     @asynccontextmanager
@@ -200,8 +208,18 @@ class Line:
         """Tells a message that was said, as the page gets it. Nobody waits for it: one that is too
         long, or has no place any more, is left out."""
         waiting = self._writer.transport.get_write_buffer_size()
-        if len(line) < _LONGEST_LINE // 8 and waiting < _LONGEST_QUEUE:
+        if len(line) < _LONGEST_TURN and waiting < _LONGEST_QUEUE:
             self._send({"turn": line})
+
+    def caption(self, role: str, text: str) -> None:
+        """Tells what ``role`` said so far, if somebody listens: left out when it is very long, or
+        while anything else waits to be read."""
+        if (
+            self._listened
+            and len(text) < _LONGEST_CAPTION
+            and not self._writer.transport.get_write_buffer_size()
+        ):
+            self._send({"caption": [role, text]})
 
     async def aclose(self) -> None:
         """The call is over."""
@@ -228,6 +246,8 @@ class Line:
                 self._not_closed = {
                     (capability, name): State(state) for capability, name, state in states
                 }
+            case {"listened": bool(listened)}:
+                self._listened = listened
 
     def _send(self, message: dict[str, Any]) -> None:
         if not self._writer.is_closing():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from runner.config import Config, plain
 from runner.folders import RESOURCES
@@ -60,20 +60,20 @@ class _File:
     path: Path
     package: str
     given: Origin
-    content: DictConfig
+    content: dict[str, Any]
 
     @property
     def defaults(self) -> list[dict[str, Any]]:
         """The choices of its defaults list, as they were written."""
-        whole: Any = OmegaConf.to_container(self.content, resolve=False)
-        return [default for default in whole.get("defaults", []) if isinstance(default, dict)]
+        defaults = self.content.get("defaults", [])
+        return [default for default in defaults if isinstance(default, dict)]
 
     def written(self, key: str) -> str | None:
         """What stands there under ``key``, as it was written; None: nothing."""
         inside = f"{self.package}." if self.package else ""
         if not key.startswith(inside):
             return None
-        at: Any = OmegaConf.to_container(self.content, resolve=False)
+        at: Any = self.content
         for part in key.removeprefix(inside).split("."):
             if not isinstance(at, dict) or part not in at:
                 return None
@@ -144,8 +144,7 @@ def _files(composition: Composition, words: Mapping[str, str]) -> Iterator[_File
 
 def _file(path: Path, package: str, given: Origin) -> _File:
     text = path.read_text(encoding="utf-8")
-    content = OmegaConf.create(text)
-    assert isinstance(content, DictConfig)
+    content: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     return _File(path, "" if _GLOBAL.search(text) else package, given, content)
 
 

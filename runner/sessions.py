@@ -28,6 +28,7 @@ Services = Callable[[], dict[str, Record]]
 """The records of who heard and who spoke the latest turn, by capability."""
 
 _QUOTE_CHARS = 400
+_PASSAGE_CHARS = 2000  # twice a chunk of the default size; of longer ones what is around the quote
 _BEGINNING_CHARS = 24  # of an answer, enough to find it in the passage that it was read from
 _WAITING_LINES = 1000
 _LAST_LINES_S = 1.0
@@ -72,9 +73,9 @@ class UserSession:
 
 @dataclass(frozen=True)
 class Turn:
-    """A message as it is stored and shown. ``services``: for each capability who was asked and who
-    served, of the LLM with its tokens. ``stages_s`` in seconds; absent: not measured. ``spoken_s``:
-    how long the agent spoke."""
+    """A message as it is stored and shown. ``sources``: as `source` makes them. ``services``: for
+    each capability who was asked and who served, of the LLM with its tokens. ``stages_s`` in
+    seconds; absent: not measured. ``spoken_s``: how long the agent spoke."""
 
     role: str
     text: str
@@ -89,7 +90,7 @@ class Turn:
         of the answer; null: nobody waited, as at a greeting, or it was not heard."""
         return {
             "interrupted": self.interrupted,
-            "sources": self.sources,
+            "sources": [_quoted(passage) for passage in self.sources],
             "served_by": {name: service["provider"] for name, service in self.services.items()},
             "services": self.services,
             "stages_s": self.stages_s,
@@ -110,8 +111,9 @@ class Turn:
         return f"{self.role}: {', '.join([*parts, *times]) or 'text'}"
 
     def line(self) -> str:
-        """The JSON that the page and ``task=call`` read."""
-        return json.dumps({"role": self.role, "text": self.text, **self.metadata()})
+        """The JSON that the page and ``task=call`` read: with whole passages."""
+        said = {"role": self.role, "text": self.text}
+        return json.dumps(said | self.metadata() | {"sources": self.sources})
 
 
 class Recorder:
@@ -223,9 +225,17 @@ def _spoken_s(message: llm.ChatMessage) -> float | None:
 def source(hit: Hit, said: str) -> dict[str, object]:
     """A passage as it is shown: quoted from where ``said`` was read, else from its beginning."""
     at = max(hit.content.find(said[:_BEGINNING_CHARS]), 0)
+    begins = max(at - _PASSAGE_CHARS // 2, 0)
     return {
         "filename": hit.filename,
         "heading": hit.heading,
+        "page": hit.page,
         "quote": hit.content[at : at + _QUOTE_CHARS],
+        "passage": hit.content[begins : begins + _PASSAGE_CHARS],
         "similarity": round(hit.similarity, 4),
     }
+
+
+def _quoted(source: dict[str, object]) -> dict[str, object]:
+    """As it is stored: the passage itself is among the documents."""
+    return {name: value for name, value in source.items() if name != "passage"}

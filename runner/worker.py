@@ -21,14 +21,18 @@ from livekit.agents import (
     JobProcess,
     JobRequest,
 )
+from livekit.agents.voice.room_io import RoomOptions, TextOutputOptions
 
-from runner import build, logs, stalls
+from runner import build, logs, rehearsal, stalls
 from runner.calls import Caller
+from runner.captions import Captions
 from runner.config import Config
 from runner.conversation import conversation
 from runner.languages import ATTRIBUTE, caller_language
 from runner.line import connect
 from runner.livekit_server import Keys
+from runner.loudspeaker import Loudspeaker
+from runner.microphone import Microphone
 from runner.sessions import UserSession
 
 log = logging.getLogger(__name__)
@@ -39,6 +43,7 @@ TURN_TOPIC = "runner.turn"
 _SINCE = "runner.since"
 _FULL_LOAD = 0.999
 _TARGET_LOAD = 0.7  # LiveKit's server gives no job to a worker with so much (agents.target_load)
+_MOST_TOLD = 0.99  # of that
 _RECONNECTS = 1_000_000  # a LiveKit server that comes back after a night is joined again
 
 
@@ -59,8 +64,13 @@ class Entry:
         line.begin(room)
         stack.push_async_callback(line.aclose)
         stack.enter_context(stalls.watched(f"the call in {room}", line.stalled))
-        await ctx.connect(auto_subscribe=AutoSubscribe.AUDIO_ONLY)
+        await ctx.connect(
+            auto_subscribe=AutoSubscribe.AUDIO_ONLY,
+            single_peer_connection=True,  # half of the memory and the timers
+        )
         _Place(ctx)
+        loudspeaker = Loudspeaker(ctx.room)
+        stack.push_async_callback(loudspeaker.aclose)
         caller = await ctx.wait_for_participant()
         user = UserSession(
             room_id=room,
@@ -93,9 +103,20 @@ class Entry:
         ctx.add_shutdown_callback(leave)
         call.session.on("close", on_close)
         call.session.on("agent_state_changed", lambda event: line.be(event.new_state))
+        microphone = Microphone(ctx.room, user.participant_id, call.hear)
+        stack.callback(microphone.close)
+        call.session.input.audio, call.session.output.audio = microphone, loudspeaker
+        captions = Captions(line.caption)
+        call.session.on("user_input_transcribed", captions.on_transcript)
+        call.session.on("conversation_item_added", captions.on_item)
         await call.session.start(
             call.agent,
             room=ctx.room,
+            room_options=RoomOptions(
+                audio_input=False,
+                audio_output=False,
+                text_output=TextOutputOptions(next_in_chain=captions),
+            ),
             session_host=False,  # else any participant may ask for the prompt and the history
             record=False,
         )
@@ -123,9 +144,15 @@ class Worker:
             job_memory_warn_mb=0,
             job_memory_limit_mb=config.limits.call_memory_mb,
             setup_fnc=partial(_set_up_process, config=config),
-            preload_modules=[__name__, *build.client_modules(config)],
+            preload_modules=[
+                __name__,
+                *build.client_modules(config),
+                *rehearsal.announce(config),
+            ],
         )
-        self.server.rtc_session(entry, agent_name=config.livekit.agent_name, on_request=_accept)
+        self.server.rtc_session(
+            entry, agent_name=config.livekit.agent_name, on_request=self._accept
+        )
         self.server.on("worker_registered", self._on_registered)
 
     @property
@@ -173,13 +200,16 @@ class Worker:
         self.registered.set()
 
     def _load(self, server: AgentServer) -> float:
-        """Calls, as a share of what they may be; the last one is taken as the first one is."""
+        """Calls, as a share of what they may be; never so many that LiveKit's server would not ask:
+        it hears of loads every few seconds, and a line that is free again serves at once."""
         share = len(server.active_jobs) / self._max_calls
-        return 1.0 if share >= 1 else share * _TARGET_LOAD
+        return min(share, _MOST_TOLD) * _TARGET_LOAD
 
-
-async def _accept(request: JobRequest) -> None:
-    await request.accept(attributes={_SINCE: str(time.time())})
+    async def _accept(self, request: JobRequest) -> None:
+        if len(self.rooms) < self._max_calls:
+            await request.accept(attributes={_SINCE: str(time.time())})
+        else:
+            await request.reject()
 
 
 class _Place:

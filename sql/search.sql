@@ -85,6 +85,16 @@ WITH words AS (
 )
 SELECT id, weight FROM weights WHERE weight >= 0.5 * (SELECT max(weight) FROM weights);
 
+-- name: both
+-- Two lists by one round trip, each in its order: the nearest chunks (by one of the two queries
+-- above), and the chunks with words (by the one below).
+SELECT 0 AS list, row_number() OVER () AS place, near.*, false AS by_words
+FROM ({nearest}) AS near
+UNION ALL
+SELECT 1, row_number() OVER (), worded.*
+FROM ({with_words}) AS worded
+ORDER BY list, place;
+
 -- name: chunks_with_words
 -- The best of the chunks that hold words of the question, by ids and weights of words_in_chunks.
 SELECT filename, chunk_index, content, 1 - (embedding <=> %(question)s::vector) AS similarity,

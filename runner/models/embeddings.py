@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -57,6 +58,11 @@ class Embeddings:
     async def _made(self, texts: list[str]) -> dict[str, Embedding]:
         urgent = len(texts) == 1 or sum(map(len, texts)) <= _URGENT_CHARS
         lane = self._urgent if urgent else self._bulk
+        if len(texts) == 1:  # a caller waits for it: threads are changed once, not twice
+            with lane.place():
+                embedding = await lane.turn(partial(self._minilm.embed_one, texts[0]))
+            self._cache.put(texts[0], embedding)
+            return {texts[0]: embedding}
         parts = [texts[start :: lane.threads] for start in range(lane.threads)]
         with lane.place():
             made = await asyncio.gather(*(self._part(lane, part) for part in parts))

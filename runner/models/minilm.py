@@ -45,6 +45,12 @@ class MiniLM:
         self._tokenizer.enable_truncation(_LONGEST_TOKENS)
         self._tokenizer.no_padding()
 
+    def embed_one(self, text: str) -> Embedding:
+        """The embedding of a short text."""
+        ids = self._tokenizer.encode(text).ids
+        [vector] = self._run([ids])
+        return Embedding(vector, len(ids))
+
     def embed(self, texts: Sequence[str]) -> Iterator[dict[int, Embedding]]:
         """The embeddings of ``texts`` by their places, a batch at a time, short texts first."""
         encoded = self._tokenizer.encode_batch_fast(list(texts))

@@ -66,7 +66,8 @@ class Calls:
     async def captions(self, place: Room, request: web.Request) -> Events:
         """What is said in a call from now on: an event a message, as the call page gets it.
 
-        It ends with the call. Nothing of it is kept.
+        An event with `interim` holds the words so far of a message that is still being said; the
+        next event of the same role takes its place. It ends with the call. Nothing of it is kept.
         """
         self._call(place.room)
         with self._live.captions(place.room) as heard:

@@ -26,6 +26,10 @@ _WORDS = 20  # of a question; each is a look-up
 _HOLD_S = 0.05  # a slow embedding server shall not keep the call's two connections
 _RRF = 60  # Cormack, Clarke and Büttcher 2009: a rank's weight is 1 / (60 + rank)
 _SQL = sql.queries("search.sql")
+_BOTH = {
+    nearest: _SQL["both"].format(nearest=_SQL[nearest], with_words=_SQL["chunks_with_words"])
+    for nearest in ("nearest_chunks", "nearest_chunks_by_index")
+}
 
 T = TypeVar("T")
 
@@ -72,6 +76,16 @@ class _Asked:
         """What a query finds."""
         rows = await self.connection.exec_driver_sql(_SQL[query], values)
         return [Hit(**row) for row in rows.mappings()]
+
+    async def lists(self, nearest: str, values: dict[str, Any]) -> tuple[list[Hit], list[Hit]]:
+        """The chunks that are near, and those with words, by one round trip."""
+        found = await self.connection.exec_driver_sql(_BOTH[nearest], values)
+        lists: tuple[list[Hit], list[Hit]] = ([], [])
+        for row in found.mappings():
+            values = dict(row)
+            del values["place"]
+            lists[values.pop("list")].append(Hit(**values))
+        return lists
 
 
 class Search:
@@ -186,12 +200,16 @@ class Search:
             "filename": asked.filename,
             "count": max(_CANDIDATES, self._rag.top_k),
         }
-        hits = await self._hits(asked, values)
-        if words is not None:
+        nearest = self._nearest(asked)
+        if words and words["ids"]:
             values |= words | {"telling": _TELLING}
-            wanted = words["ids"]
-            hits = fused(hits, await asked.rows("chunks_with_words", values) if wanted else [])
-        return _Found(vector, asked.state.revision, hits)
+            near, with_words = await asked.lists(nearest, values)
+        else:
+            near, with_words = await asked.rows(nearest, values), []
+        hits = [replace(hit, score=hit.similarity) for hit in near]
+        return _Found(
+            vector, asked.state.revision, hits if words is None else fused(near, with_words)
+        )
 
     async def _words(self, asked: _Asked, question: str) -> dict[str, Any] | None:
         """The chunks that hold words of the question, and how much these weigh; None: no hybrid."""
@@ -205,12 +223,11 @@ class Search:
         values = {"ef_search": _EF_SEARCH, "fuzzy": _FUZZY}
         return (await connection.exec_driver_sql(_SQL["search_state"], values)).one()
 
-    async def _hits(self, asked: _Asked, values: dict[str, Any]) -> list[Hit]:
+    def _nearest(self, asked: _Asked) -> str:
         """By the index where it is the one that ``rag.index`` means; exactly where it is not."""
         means = {"auto": "hnsw"}.get(self._rag.index, self._rag.index)
         by_index = asked.state.method == means and not asked.filename
-        hits = await asked.rows("nearest_chunks_by_index" if by_index else "nearest_chunks", values)
-        return [replace(hit, score=hit.similarity) for hit in hits]
+        return "nearest_chunks_by_index" if by_index else "nearest_chunks"
 
 
 def fused(near: Sequence[Hit], with_words: Sequence[Hit]) -> list[Hit]:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -26,6 +27,21 @@ STOP_TIMEOUT_S = 30
 PATIENCE_S = 30
 VOICE_RATE_HZ = 22_050
 ROOT = Path(__file__).parents[2]
+RECORD = """() => {
+  const context = new AudioContext();
+  const kept = [];
+  window.recorded = () => kept;
+  const node = context.createScriptProcessor(4096, 1, 1);
+  node.onaudioprocess = e => kept.push(Array.from(e.inputBuffer.getChannelData(0)));
+  node.connect(context.destination);
+  window.rate = context.sampleRate;
+  new MutationObserver(() => document.querySelectorAll('audio').forEach(audio => {
+    if (!audio.srcObject || audio.dataset.heard) return;
+    audio.dataset.heard = '1';
+    context.createMediaStreamSource(audio.srcObject).connect(node);
+  })).observe(document.body, {childList: true, subtree: true, attributes: true});
+}"""
+"""JavaScript by which a page keeps what it receives, until `write_recording` has it."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -163,14 +179,29 @@ def say(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
 
 
 @pytest.fixture(scope="session")
+def silent(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Chromium's flag for a caller who says nothing; its own pretended microphone beeps."""
+    silence = tmp_path_factory.mktemp("microphone") / "silence.wav"
+    write_wav(silence, np.zeros(VOICE_RATE_HZ, np.int16), VOICE_RATE_HZ)
+    return f"--use-file-for-fake-audio-capture={silence}"
+
+
+@pytest.fixture(scope="session")
 def hear(runner: Runner) -> Callable[[Path], str]:
     """What is said in a WAV file, transcribed by Whisper."""
+    return partial(transcribe, runner)
 
-    def transcribe(path: Path) -> str:
-        form = {"model": "whisper-tiny.en", "response_format": "text"}
-        return post(runner, "/v1/audio/transcriptions", form=form, file=path).decode()
 
-    return transcribe
+def write_recording(path: Path, recorded: list[list[float]], rate_hz: float) -> None:
+    """The sound that `RECORD` kept, in its ``recorded()`` and ``rate``, as a WAV file."""
+    samples = np.concatenate(recorded) * 32767
+    write_wav(path, samples.clip(-32768, 32767).astype(np.int16), int(rate_hz))
+
+
+def transcribe(runner: Runner, path: Path) -> str:
+    """What the runner's Whisper hears in a WAV file."""
+    form = {"model": "whisper-tiny.en", "response_format": "text"}
+    return post(runner, "/v1/audio/transcriptions", form=form, file=path).decode()
 
 
 def post(

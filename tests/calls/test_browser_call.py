@@ -5,32 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from runner.audio import write_wav
-from tests.calls.conftest import Runner
+from tests.calls.conftest import RECORD, Runner, write_recording
 from tests.calls.words import word_error_rate, words
 from tests.chromium import CHROMIUM, FLAGS
 
 QUESTION = "How do I change the greeting?"
 SILENCE_S = 9.0  # the file starts with the microphone; the agent joins and greets first
 PATIENCE_MS = 60_000
-RECORD = """() => {
-  const context = new AudioContext();
-  const kept = [];
-  window.recorded = () => kept;
-  const node = context.createScriptProcessor(4096, 1, 1);
-  node.onaudioprocess = e => kept.push(Array.from(e.inputBuffer.getChannelData(0)));
-  node.connect(context.destination);
-  window.rate = context.sampleRate;
-  new MutationObserver(() => document.querySelectorAll('audio').forEach(audio => {
-    if (!audio.srcObject || audio.dataset.heard) return;
-    audio.dataset.heard = '1';
-    context.createMediaStreamSource(audio.srcObject).connect(node);
-  })).observe(document.body, {childList: true, subtree: true, attributes: true});
-}"""
 
 
 @dataclass
@@ -79,22 +63,16 @@ def call(
         )
         if folder := os.environ.get("SCREENSHOTS"):
             page.screenshot(path=Path(folder) / "call.png")
-        _save(page, recording)
+        received = page.evaluate("recorded()"), page.evaluate("rate")
         page.get_by_test_id("hangup").click()
         browser.close()
+    write_recording(recording, *received)
     return Call(lines, sources, stand_ins, complaints, hear(recording))
 
 
 def _lines(page: Page) -> list[tuple[str, str]]:
     found = page.locator("[data-testid=transcript] [data-role]")
     return [(line.get_attribute("data-role") or "", line.inner_text()) for line in found.all()]
-
-
-def _save(page: Page, path: Path) -> None:
-    blocks = page.evaluate("() => window.recorded()")
-    samples = np.concatenate([np.array(block) for block in blocks])
-    rate_hz = int(page.evaluate("() => window.rate"))
-    write_wav(path, (samples * 32767).clip(-32768, 32767).astype(np.int16), rate_hz)
 
 
 def test_the_page_shows_what_was_said_on_both_sides(call: Call) -> None:

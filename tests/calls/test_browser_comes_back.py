@@ -21,10 +21,10 @@ def runner(new_data_dir: Callable[[], Path]) -> Iterator[Runner]:
 
 
 @pytest.fixture
-def page(runner: Runner) -> Iterator[Page]:
+def page(runner: Runner, silent: str) -> Iterator[Page]:
     """The page of a caller who has been greeted, and has asked once."""
     with sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, silent])
         page = browser.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.goto(runner.url)

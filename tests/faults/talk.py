@@ -14,21 +14,20 @@ from typing import Any
 
 import aiohttp
 import numpy as np
-from hydra import compose, initialize_config_dir
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, ConversationItemAddedEvent, llm
 from livekit.agents.voice import io
 from pydantic_core import to_json
 
-from runner import build, config
+from runner import build
 from runner.agent import VoiceAgent
 from runner.config import Config, Fault
 from runner.conversation import agent_session
-from runner.folders import RESOURCES
 from runner.metrics import Metrics
 from runner.rag.embedding import Embedder
 from runner.simulator.server import Simulator
 from runner.switchboard import Switchboard
+from tests.composed import composed as compose
 
 ANSWER = "It opens at nine in the morning, and on Sunday it stays shut. Bring your card along."
 QUESTION = "When does the library open?"
@@ -60,10 +59,10 @@ def composed(*overrides: str) -> Config:
         "failover.backoff_s=0.01",
         *(f"++simulate.servers.{name}.first_s=0.02" for name in _SERVERS),
         *(f"++simulate.servers.{name}.per_token_s=0.002" for name in _SERVERS),
+        *(f"++simulate.servers.{name}.realtime_factor=0.01" for name in _SERVERS[-2:]),
         *overrides,
     ]
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return config.load(compose("config", overrides=given))
+    return compose(*given)
 
 
 class Ear(io.AudioOutput):
@@ -238,6 +237,8 @@ async def talk(
         session = agent_session(settings, switchboard, http, nothing, embedder.embed)
         ear, mic = Ear(pace), Mic()
         session.input.audio, session.output.audio = mic if hears else None, ear
+        if not hears:  # no last words are on their way
+            session.options.session_close_transcript_timeout = 0
         talk = Talk(settings, simulator, switchboard, metrics, session, ear, mic)
         session.on("conversation_item_added", talk.note)
         persona = agent or VoiceAgent(

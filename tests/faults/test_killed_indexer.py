@@ -10,12 +10,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from hydra import compose, initialize_config_dir
 
-from runner import config
 from runner.config import Database
-from runner.folders import RESOURCES
 from runner.rag.settings import SETTINGS, Settings
+from tests.composed import composed
 from tests.integration.test_indexing import serving
 
 FILES = 30
@@ -42,8 +40,7 @@ def settings(
         lines = (f"Line {line} of file {number}.\n" for line in range(20 * number))
         (tmp_path / f"{number:02}.md").write_text(f"# File {number}\n\n{''.join(lines)}")
     overrides = [f"rag.docs_dir={tmp_path}", f"rag.embedding_url={embedding_url}"]
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        whole = config.load(compose("config", overrides))
+    whole = composed(*overrides)
     return Settings(whole.rag, tmp_path, database, postgres_socket, whole.log)
 
 

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -38,7 +38,16 @@ def command(process: psutil.Process) -> list[str]:
 
 @pytest.fixture
 def started(new_data_dir: Callable[[], Path]) -> Runner:
+    """One that the test ends."""
     return start_runner(new_data_dir())
+
+
+@pytest.fixture(scope="module")
+def lasting(new_data_dir: Callable[[], Path]) -> Iterator[Runner]:
+    """One that goes on after the test."""
+    runner = start_runner(new_data_dir())
+    yield runner
+    runner.stop()
 
 
 def test_ctrl_c_ends_everything_and_is_no_error(started: Runner) -> None:
@@ -56,41 +65,32 @@ def test_kill_9_leaves_no_process_behind(started: Runner) -> None:
     assert left(processes) == []
 
 
-def test_a_second_runner_at_the_same_page_ends_in_one_sentence(started: Runner) -> None:
-    try:
-        second = started.task("serve")
-        assert second.returncode == 1
-        assert f"Port {started.page_port} is taken by another runner" in second.stderr
-        assert "web.port" in second.stderr
-        assert "Traceback" not in second.stderr
-        assert started.process.poll() is None
-    finally:
-        started.stop()
+def test_a_second_runner_at_the_same_page_ends_in_one_sentence(lasting: Runner) -> None:
+    second = lasting.task("serve")
+    assert second.returncode == 1
+    assert f"Port {lasting.page_port} is taken by another runner" in second.stderr
+    assert "web.port" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert lasting.process.poll() is None
 
 
 def test_a_wrong_livekit_secret_ends_in_one_sentence(
-    started: Runner, monkeypatch: pytest.MonkeyPatch
+    lasting: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIVEKIT_API_KEY", "devkey")
     monkeypatch.setenv("LIVEKIT_API_SECRET", "not-the-secret-of-this-server-at-all")
-    try:
-        second = started.task("serve")
-        assert second.returncode == 1
-        assert "LIVEKIT_API_SECRET" in second.stderr
-        assert "not-the-secret" not in second.stdout + second.stderr
-        assert "Traceback" not in second.stderr
-    finally:
-        started.stop()
+    second = lasting.task("serve")
+    assert second.returncode == 1
+    assert "LIVEKIT_API_SECRET" in second.stderr
+    assert "not-the-secret" not in second.stdout + second.stderr
+    assert "Traceback" not in second.stderr
 
 
-def test_a_dead_model_server_is_started_again(started: Runner) -> None:
-    try:
-        [server] = model_servers(started)
-        psutil.Process(server).kill()
-        deadline = time.monotonic() + PATIENCE_S
-        while not model_servers(started) - {server}:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert started.process.poll() is None
-    finally:
-        started.stop()
+def test_a_dead_model_server_is_started_again(lasting: Runner) -> None:
+    [server] = model_servers(lasting)
+    psutil.Process(server).kill()
+    deadline = time.monotonic() + PATIENCE_S
+    while not model_servers(lasting) - {server}:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert lasting.process.poll() is None

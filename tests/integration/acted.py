@@ -38,6 +38,7 @@ TURN = {
             "filename": "providers.md",
             "heading": "Switching",
             "quote": "Put <i>llm=ollama</i> behind the command.",
+            "passage": "A provider is an option. Put <i>llm=ollama</i> behind the command.",
             "similarity": 0.81,
         }
     ],

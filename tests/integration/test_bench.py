@@ -53,6 +53,7 @@ def measured(
         "task.warm_up=1",
         "task.turns_per_minute=60",
         "task.rest_s=0.1",
+        'simulate.servers.vllm.answers=["It opens at nine."]',  # callers hear it to its end
     ]
     return Measured(out, overrides, bench(*overrides))
 

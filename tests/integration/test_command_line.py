@@ -110,6 +110,7 @@ def _silence(path: Path) -> Path:
 def test_17_a_database_that_is_down_at_the_start_ends_it_in_one_sentence(tmp_path: Path) -> None:
     done = runner(
         *("database.port=1", "web.port=18999", "livekit.url=ws://127.0.0.1:18998"),
+        *("livekit.tcp_port=18995", "livekit.udp_port=18994"),
         *("models.port=18997", "operator.port=18996", f"deployment.data_dir={tmp_path}"),
         POSTGRES_PASSWORD=SECRET,
     )

@@ -131,3 +131,9 @@ async def test_the_model_server_and_sentence_transformers_agree_on_200_texts(
     cosines = (reference * served).sum(axis=1)
     print(f"cosine: mean {cosines.mean():.5f}, least {cosines.min():.5f}")
     assert cosines.min() >= 0.999
+
+
+def test_the_known_weights_are_those_of_the_installed_packages(tmp_path: Path) -> None:
+    for known in (*weights.WHISPER.values(), weights.PIPER, weights.MINILM):
+        folder = weights.ensure(known, tmp_path, lambda _: None)
+        assert {path.name for path in folder.iterdir()} == {file.name for file in known.files}

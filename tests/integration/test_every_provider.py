@@ -7,26 +7,20 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
-from hydra import compose, initialize_config_dir
 from livekit import rtc
 from livekit.agents import APIError, llm
 
-from runner import build, config, measure, probes
+from runner import build, measure, probes
 from runner.chains import LLMChain
 from runner.config import Config, Fault, OpenAILLM, SimulatedServer, Simulation
-from runner.folders import RESOURCES
 from runner.metrics import Metrics
 from runner.simulator.answers import Message, size, tokens
 from runner.simulator.server import Simulator
+from tests.composed import composed
 
 LLMS = {"vllm": "openai", "ollama": "ollama", "openrouter": "openrouter", "google": "google"}
 KEY = "sk-simulated"
 QUESTION, ANSWER = "When does it open?", "It opens at nine."
-
-
-def composed(*overrides: str) -> Config:
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return config.load(compose("config", overrides=list(overrides)))
 
 
 @pytest.fixture(autouse=True)

@@ -9,18 +9,17 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from hydra import compose, initialize_config_dir
 from livekit.agents import llm
 
-from runner import config, probes
+from runner import probes
 from runner.config import Fault, GoogleLLM, SimulatedServer, Simulation, ToolAnswer
-from runner.folders import RESOURCES
 from runner.providers.failure import Failure, Reason
 from runner.providers.google import GeminiAnswers
 from runner.providers.request import Request
 from runner.simulator import google, live
 from runner.simulator.exchange import State
 from runner.simulator.server import Simulator
+from tests.composed import composed
 
 KEY = "AIzaSimulatedKeyThatNobodyMaySee"
 ANSWER = "The library opens at nine, and it closes at six."
@@ -289,8 +288,7 @@ async def doctor_says(server: SimulatedServer | None, *overrides: str) -> str:
         elif "llm=google_realtime" in overrides:
             port = await exits.enter_async_context(live.tls(simulator.states["google"]))
             url = f"https://127.0.0.1:{port}"
-        with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-            settings = config.load(compose("config", [*overrides, f"llm.base_url={url}"]))
+        settings = composed(*overrides, f"llm.base_url={url}")
         finding, *_ = await probes.probe_llms(settings, timeout_s=5)
         return finding.sentence.replace(url, "URL")
 

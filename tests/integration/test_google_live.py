@@ -20,7 +20,9 @@ from livekit.agents import (
 )
 from livekit.agents.voice import io
 
+from runner.build import client_modules
 from runner.config import Fault, GoogleRealtimeLLM, SimulatedServer, ToolAnswer
+from runner.languages import spoken
 from runner.outbox import Entry
 from runner.providers.failure import Reason
 from runner.providers.google_live import failure_of, live_model
@@ -31,6 +33,7 @@ from runner.simulator import live
 from runner.simulator.answers import tokens
 from runner.simulator.exchange import State
 from runner.simulator.sound import tone
+from tests.composed import composed
 
 KEY = "AIzaSimulatedKeyThatNobodyMaySee"
 MODEL = "gemini-2.0-flash-live-001"
@@ -457,6 +460,15 @@ async def test_a_search_that_fails_or_finds_nothing_is_told_to_the_model() -> No
 
 def test_without_documents_there_is_no_tool() -> None:
     assert agent(None).tools == []
+
+
+def test_the_caller_s_language_is_in_the_model_s_options() -> None:
+    config = composed("llm=google_realtime")
+    assert client_modules(config)
+    llm = spoken(config, "de").llm
+    assert isinstance(llm, GoogleRealtimeLLM)
+    [model] = live_model(llm, "key")._models
+    assert model._opts.language == "de-DE"  # type: ignore[attr-defined]
 
 
 async def test_passages_go_to_the_next_answer_and_to_no_other() -> None:

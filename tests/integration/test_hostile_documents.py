@@ -124,21 +124,14 @@ async def test_one_cell_at_the_far_end_of_a_sheet_takes_no_more_than_the_limits(
     assert "rag.parser_memory_mb" in reason or "rag.parser_timeout_s" in reason
 
 
-async def test_a_web_page_of_endless_depth_takes_no_more_than_the_limits(
-    parser: Parser, tmp_path: Path
-) -> None:
+async def test_a_web_page_of_endless_depth_takes_no_more_than_the_limits(tmp_path: Path) -> None:
     samples.deep_html(tmp_path / "a.html", 5_000)
-    assert await refusal(parser, tmp_path / "a.html")
-
-
-async def test_what_takes_too_long_is_ended(tmp_path: Path) -> None:
-    samples.deep_html(tmp_path / "a.html", 5_000)
-    parser = Parser(Limits(0.5, MEMORY_MB), models="")
+    parser = Parser(Limits(2, MEMORY_MB), models="")
     try:
-        with pytest.raises(DocumentError, match=r"longer than 0.5 s \(rag.parser_timeout_s\)"):
-            await parser.parse(tmp_path / "a.html")
+        reason = await refusal(parser, tmp_path / "a.html")
     finally:
         await parser.aclose()
+    assert "longer than 2 s (rag.parser_timeout_s)" in reason
 
 
 async def test_entities_neither_unfold_nor_read_files(parser: Parser, tmp_path: Path) -> None:

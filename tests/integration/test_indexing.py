@@ -16,17 +16,15 @@ import psutil
 import psycopg
 import pytest
 from aiohttp import web
-from hydra import compose, initialize_config_dir
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runner import config
 from runner.config import RAG, Config, Database
 from runner.errors import ProviderError, RunnerError
-from runner.folders import RESOURCES
 from runner.indexing import Indexing
 from runner.rag.embedding import Embedder
 from runner.rag.index import Indexer, Listener, Progress, Summary
 from runner.rag.watch import watch
+from tests.composed import composed
 from tests.integration import samples
 
 PATIENCE_S = 40.0  # a test that waits longer has failed
@@ -60,8 +58,7 @@ def words() -> Words:
 
 
 def rag(**changes: object) -> RAG:
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return config.load(compose("config", [f"{k}={v}" for k, v in changes.items()])).rag
+    return composed(*(f"{k}={v}" for k, v in changes.items())).rag
 
 
 @dataclass
@@ -333,8 +330,7 @@ async def settings(database: Database, folder: Folder) -> AsyncIterator[Config]:
             f"rag.embedding_url={url}",
             f"database.name={database.name}",
         ]
-        with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-            yield config.load(compose("config", overrides))
+        yield composed(*overrides)
 
 
 @asynccontextmanager

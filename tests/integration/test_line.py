@@ -183,6 +183,25 @@ async def test_a_call_tells_of_itself_until_it_is_over(tmp_path: Path) -> None:
         await until(lambda: len(calls) == 0)
 
 
+async def test_a_call_tells_what_is_being_said_while_somebody_listens(tmp_path: Path) -> None:
+    settings = Settings(failures=1, window_s=30, probe_after_s=60, probe_longest_s=60)
+    calls, path = Calls(), tmp_path / "switchboard"
+    board = Switchboard(1, settings, silent, Metrics())
+    async with open_switchboard(board, calls, path, lambda _: None):
+        line = await connect(path)
+        line.caption("user", "Nobody hears it")
+        line.begin("call-1")
+        await until(lambda: len(calls) == 1)
+        with calls.captions("call-1") as heard:
+            await until(lambda: line._listened)
+            line.caption("user", "x" * 2**20)  # too long to be told
+            line.caption("user", "Grüß")
+            told = await heard.get()
+        assert told == {"role": "user", "text": "Grüß", "interim": True}
+        await until(lambda: not line._listened)
+        await line.aclose()
+
+
 async def test_what_is_switched_off_no_call_asks(switchboard: Switchboard, tmp_path: Path) -> None:
     line = await connect(tmp_path / "switchboard")
     switchboard.switch(VLLM, off=True)

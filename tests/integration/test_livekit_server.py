@@ -9,15 +9,15 @@ from pathlib import Path
 import psutil
 import pytest
 from aiohttp import web
-from hydra import compose, initialize_config_dir
 from livekit import api, rtc
 
 from runner import livekit_server
-from runner.config import LiveKit, load
+from runner.config import LiveKit
 from runner.errors import ServiceError
-from runner.folders import RESOURCES, cache_dir
+from runner.folders import cache_dir
 from runner.livekit_server import Answer, Keys, check_access, who_answers
 from runner.services import Supervisor, port_taken
+from tests.composed import composed
 
 PATIENCE_S = 60.0
 KEYS = Keys("a-key", "0" * 40)  # digits alone: YAML would read a number
@@ -38,8 +38,7 @@ def settings() -> LiveKit:
         f"livekit.tcp_port={tcp}",
         f"livekit.udp_port={udp}",
     ]
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return load(compose("config", overrides=overrides)).livekit
+    return composed(*overrides).livekit
 
 
 def silent(_: str, __: str) -> None:
@@ -64,8 +63,7 @@ async def server(user_cache: Path) -> AsyncIterator[tuple[LiveKit, int]]:
 @pytest.fixture
 def user_cache() -> Path:
     """The cache of the user who runs the tests: a server is built there at most once."""
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return cache_dir(load(compose("config")).deployment)
+    return cache_dir(composed().deployment)
 
 
 async def test_our_server_takes_its_keys_and_lets_a_participant_in(

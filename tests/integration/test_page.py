@@ -122,7 +122,7 @@ async def test_both_sides_are_shown_as_text_with_the_source_of_an_answer(opened,
                 "answered by retrieval in 0.7 s, after vllm (cut)"
             )
             await page.part("sources").locator("summary").click()
-            await expect(page.part("sources")).to_contain_text(TURN["sources"][0]["quote"])
+            await expect(page.part("sources")).to_contain_text(TURN["sources"][0]["passage"])
         await page.part("hangup").click()
         await expect(page.part("call")).to_be_visible()
         await expect(page.part("transcript")).to_contain_text(ANSWER)
@@ -255,7 +255,7 @@ async def downloaded(page: Visit, name: str) -> str:
 async def test_what_others_wrote_does_nothing_on_the_page(opened, livekit):
     reason = f"{HOSTILE} connection refused"
     stand_in = {"for": HOSTILE, "provider": HOSTILE, "instead_of": [HOSTILE], "reason": reason}
-    source = {"filename": HOSTILE, "heading": HOSTILE, "quote": HOSTILE, "similarity": 1}
+    source = {"filename": HOSTILE, "heading": HOSTILE, "quote": HOSTILE, "passage": f"A {HOSTILE}"}
     failed = {"provider": HOSTILE, "reason": HOSTILE}
     turn = TURN | {
         "text": HOSTILE,
@@ -277,6 +277,23 @@ async def test_what_others_wrote_does_nothing_on_the_page(opened, livekit):
             await page.part("hangup").click()
         await expect(page.part("summary")).to_contain_text(HOSTILE)
         await inert(page)
+
+
+async def test_the_source_of_an_answer_opens_by_the_keyboard_at_what_was_read(opened, livekit):
+    before, after = "Not this. " * 80, " Nor this." * 80
+    passages = [before + after, before + ANSWER + after]
+    sources = [TURN["sources"][0] | {"passage": passage} for passage in passages]
+    async with opened(livekit) as page, joined(page, livekit, await page.call()) as agent:
+        await agent.tell(TURN | {"sources": sources})
+        await page.part("sources").locator("summary").press("Enter")
+        mark = page.part("sources").locator("mark")
+        await expect(mark).to_have_text(ANSWER)
+        await expect(mark).to_be_in_viewport(ratio=1)
+        whole = page.part("sources").locator("blockquote").last
+        await expect(whole).to_have_text(passages[1])
+        at = await whole.evaluate("passage => passage.scrollTop")
+        await whole.press("PageDown")
+        await expect(whole).not_to_have_js_property("scrollTop", at)
 
 
 async def inert(page: Visit) -> None:

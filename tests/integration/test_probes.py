@@ -7,11 +7,10 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
-from hydra import compose, initialize_config_dir
 
-from runner import config, probes
+from runner import probes
 from runner.config import Config, OpenAILLM
-from runner.folders import RESOURCES
+from tests.composed import composed
 
 LISTED = '{"data":[{"id":"one"},{"id":"two"},{"id":"three"},{"id":"four"}]}'
 
@@ -45,8 +44,7 @@ def asking(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], C
         for variable in ("OPENROUTER_API_KEY", "GOOGLE_API_KEY"):
             monkeypatch.setenv(variable, "sk-1")
         overrides = [f"llm={llm}", "failover.order=[]", "stand_in.llm=null"]
-        with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-            settings = config.load(compose("config", overrides=overrides))
+        settings = composed(*overrides)
         tail = "/v1" if isinstance(settings.llm, OpenAILLM) else ""
         return replace(settings, llm=replace(settings.llm, base_url=f"{server.url}{tail}"))
 

@@ -19,9 +19,8 @@ import aiohttp
 import psutil
 import pytest
 from aiohttp import web
-from hydra import compose, initialize_config_dir
 
-from runner import checks, config
+from runner import checks
 from runner.config import Fault, RetrievalLLM, SimulatedServer, Simulation, ToolAnswer
 from runner.errors import ConfigError, ServiceError
 from runner.folders import RESOURCES
@@ -30,6 +29,7 @@ from runner.services import Supervisor
 from runner.simulator import service
 from runner.simulator.answers import tokens
 from runner.simulator.server import Simulator
+from tests.composed import composed
 
 ANSWER = "One two three, four five — sechs Überraschungen! Seven eight."
 QUICK = SimulatedServer("openai", 0, ["m"], first_s=0, per_token_s=0, answers=[ANSWER])
@@ -489,8 +489,7 @@ PRESETS = sorted(path.stem for path in (RESOURCES / "conf/simulate").glob("*.yam
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_points_the_chains_at_servers_that_know_their_models(preset: str) -> None:
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        settings = config.load(compose("config", overrides=[f"simulate={preset}"]))
+    settings = composed(f"simulate={preset}")
     checks.check(settings)
     servers = {} if settings.simulate is None else settings.simulate.servers
     models = {
@@ -518,9 +517,7 @@ def test_a_preset_is_headed_by_its_command_and_explained_in_the_manual(preset: s
 
 
 def test_two_servers_at_one_port_are_refused() -> None:
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        overrides = ["simulate=healthy", "simulate.servers.ollama.port=18001"]
-        settings = config.load(compose("config", overrides=overrides))
+    settings = composed("simulate=healthy", "simulate.servers.ollama.port=18001")
     with pytest.raises(ConfigError, match=r"simulate\.servers\.ollama\.port"):
         checks.check(settings)
 

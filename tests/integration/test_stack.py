@@ -9,15 +9,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from hydra import compose, initialize_config_dir
 
 from runner import stack as module
-from runner.config import Config, load
+from runner.config import Config
 from runner.errors import ServiceError
-from runner.folders import RESOURCES
 from runner.livekit_server import check_access
 from runner.services import Command, Report, Service
 from runner.stack import Need, stack
+from tests.composed import composed
 
 PATIENCE_S = 60.0
 LIVEKIT, MODELS = frozenset({Need.LIVEKIT}), frozenset({Need.MODELS})
@@ -45,7 +44,7 @@ def config(tmp_path: Path) -> Config:
     livekit, tcp, udp, models = (holder.getsockname()[1] for holder in holders)
     for holder in holders:
         holder.close()
-    return configured(
+    return composed(
         f"livekit.url=ws://localhost:{livekit}",
         f"livekit.tcp_port={tcp}",
         f"livekit.udp_port={udp}",
@@ -54,14 +53,9 @@ def config(tmp_path: Path) -> Config:
     )
 
 
-def configured(*overrides: str) -> Config:
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return load(compose("config", overrides=list(overrides)))
-
-
 def changed(config: Config, *overrides: str) -> Config:
     """``config`` with its addresses, and ``overrides``."""
-    return configured(
+    return composed(
         f"livekit.url={config.livekit.url}",
         f"livekit.tcp_port={config.livekit.tcp_port}",
         f"livekit.udp_port={config.livekit.udp_port}",

@@ -14,6 +14,7 @@ from runner.errors import ServiceError
 from runner.fingerprint import fingerprint, of_configuration
 from runner.store import Expired, Opening, Store
 from runner.upkeep import forget
+from tests.composed import composed
 
 SESSIONS = Sessions(
     timeout_minutes=30, idle_check_s=60, grace_s=30, retention_days=7, archive="none"
@@ -107,10 +108,8 @@ async def test_what_cannot_be_archived_is_not_deleted(
 async def test_a_configuration_is_kept_once_and_holds_no_secret(
     engine: AsyncEngine, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.unit.conftest import _composed
-
     monkeypatch.setenv("OPENROUTER_API_KEY", "sk-very-secret")
-    config = _composed()
+    config = composed()
     for _ in range(2):
         await Store(engine).keep_configuration(fingerprint(config), of_configuration(config))
     query = "SELECT key, value::text FROM system_config WHERE key LIKE 'configuration:%'"
@@ -121,7 +120,5 @@ async def test_a_configuration_is_kept_once_and_holds_no_secret(
 
 
 def test_another_configuration_has_another_fingerprint_and_another_task_has_not() -> None:
-    from tests.unit.conftest import _composed
-
-    assert fingerprint(_composed()) == fingerprint(_composed("task=doctor"))
-    assert fingerprint(_composed()) != fingerprint(_composed("rag.top_k=3"))
+    assert fingerprint(composed()) == fingerprint(composed("task=doctor"))
+    assert fingerprint(composed()) != fingerprint(composed("rag.top_k=3"))

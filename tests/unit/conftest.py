@@ -5,19 +5,16 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from runner import config
 from runner.config import Config
-from runner.folders import RESOURCES
+from tests.composed import composed as compose
 
 
 @cache
 def _composed(*overrides: str) -> Config:
     given = {name: os.environ.pop(name) for name in _SETTING if name in os.environ}
     try:
-        with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-            return config.load(compose("config", overrides=list(overrides)))
+        return compose(*overrides)
     finally:
         os.environ.update(given)
 

@@ -25,6 +25,30 @@ def test_who_listens_too_slowly_misses_words_and_nobody_waits():
     assert (len(heard), begun) == (1000, [1])
 
 
+def test_words_that_are_still_said_leave_room_for_whole_messages():
+    calls = Calls()
+    on = calls.begin("call-1")
+    with calls.captions("call-1") as captions:
+        for _ in range(1000):
+            calls.caption(on, "user", "Is it")
+        calls.turn(on, ANSWER)
+        told = [captions.get_nowait() for _ in range(captions.qsize())]
+    assert told[0] == {"role": "user", "text": "Is it", "interim": True}
+    assert told[-1] == ANSWER
+
+
+def test_a_call_knows_whether_anybody_listens_to_its_captions():
+    calls, told = Calls(), []
+    calls.begin("call-1", told.append)
+    with calls.captions("call-1"):
+        with calls.captions("call-1"):
+            assert told[-1]
+        assert told[-1]
+        calls.begin("call-1", lambda listened: told.append(("the next", listened)))
+        assert told[-1] == ("the next", True)
+    assert told[-1] == ("the next", False)
+
+
 def test_a_call_whose_agent_was_replaced_is_one_call():
     begun = []
     calls = Calls(begun=lambda: begun.append(1))

@@ -1,20 +1,11 @@
 """The configuration: every combination composes, every mistake is told, all at once."""
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from runner import checks, config
+from runner import checks
 from runner.config import Config
 from runner.errors import ConfigError, RunnerError
-from runner.folders import RESOURCES
-
-CONF = str(RESOURCES / "conf")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hydra() -> object:
-    with initialize_config_dir(CONF, version_base="1.3"):
-        yield
+from tests.composed import composed
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +15,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load(*overrides: str) -> Config:
-    settings = config.load(compose("config", overrides=list(overrides)))
+    settings = composed(*overrides)
     checks.check(settings)
     return settings
 
@@ -210,9 +201,8 @@ def test_a_key_that_is_missing_is_no_mistake_where_something_stands_in(
 
 @pytest.mark.parametrize("task", ["serve", "chat", "models"])
 def test_a_task_that_does_not_end_is_refused_under_multirun(task: str) -> None:
-    settings = config.load(compose("config", overrides=[f"task={task}"]))
     with pytest.raises(RunnerError, match="--multirun"):
-        checks.check(settings, sweep=True)
+        checks.check(composed(f"task={task}"), sweep=True)
 
 
 def test_no_secret_is_in_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

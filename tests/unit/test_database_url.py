@@ -1,21 +1,14 @@
 """A database that is given by one URL in the environment."""
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from runner import config, database
-from runner.config import Config
+from runner import database
 from runner.dbserver import Server
 from runner.errors import ConfigError
-from runner.folders import RESOURCES
 from runner.stack import _why_not_embedded
+from tests.composed import composed
 
 URL = "postgres://us%40er:hunter%202@db.example:6000/agents?sslmode=require&connect_timeout=1"
-
-
-def load(*overrides: str) -> Config:
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return config.load(compose("config", overrides=list(overrides)))
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +19,7 @@ def url(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_url_comes_before_the_single_variables() -> None:
-    found = load().database
+    found = composed().database
     assert (found.host, found.port, found.name, found.user) == (
         "db.example",
         6000,
@@ -37,13 +30,13 @@ def test_a_url_comes_before_the_single_variables() -> None:
 
 
 def test_the_command_line_comes_before_the_url() -> None:
-    found = load("database.host=here", "database.name=mine").database
+    found = composed("database.host=here", "database.name=mine").database
     assert (found.host, found.port, found.name) == ("here", 6000, "mine")
 
 
 def test_what_a_url_lacks_is_as_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg:///agents")
-    found = load().database
+    found = composed().database
     assert (found.host, found.port, found.name, found.user) == (
         "another.example",
         5432,
@@ -54,26 +47,26 @@ def test_what_a_url_lacks_is_as_without_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_password_is_in_no_configuration_and_no_address() -> None:
-    whole = load()
+    whole = composed()
     assert "hunter" not in repr(whole)
     assert "hunter" not in Server(whole.database, None).address
     assert "hunter" not in repr(database.url(whole.database, None))
 
 
 def test_what_else_a_url_says_is_told_to_the_driver_except_what_is_ours() -> None:
-    found = load().database
+    found = composed().database
     assert Server(found, None).parameters == {"sslmode": "require"}
     assert database.url(found, None).query["sslmode"] == "require"
 
 
 def test_the_embedded_database_has_nothing_of_the_url() -> None:
-    embedded = Server(load().database, "/run/agent")
+    embedded = Server(composed().database, "/run/agent")
     assert (embedded.password, embedded.parameters) == (None, {})
 
 
 def test_with_a_url_no_embedded_database_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POSTGRES_PASSWORD")
-    assert _why_not_embedded(load("database.host=localhost")) == (
+    assert _why_not_embedded(composed("database.host=localhost")) == (
         "DATABASE_URL is set (unset it to have an embedded one)"
     )
 
@@ -84,7 +77,7 @@ def test_something_else_than_a_url_is_told_and_not_shown(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     with pytest.raises(ConfigError) as caught:
-        load()
+        composed()
     assert "DATABASE_URL holds no URL that begins with postgresql://" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -92,7 +85,7 @@ def test_something_else_than_a_url_is_told_and_not_shown(
 def test_a_url_that_cannot_be_read_is_told_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://a:hunter2@b/c?nonsense=hunter2")
     with pytest.raises(ConfigError) as caught:
-        load()
+        composed()
     assert "DATABASE_URL holds a PostgreSQL URL that cannot be read" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -106,4 +99,4 @@ def test_a_url_that_cannot_be_read_is_told_and_not_shown(monkeypatch: pytest.Mon
     ],
 )
 def test_an_address_is_one_that_psql_takes(host: str, address: str) -> None:
-    assert Server(load(f"database.host='{host}'").database, None).address == address
+    assert Server(composed(f"database.host='{host}'").database, None).address == address

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.build import client_modules
 from runner.candidates import stt_candidates, tts_candidates
 from runner.config import Config, GoogleRealtimeLLM
 from runner.fingerprint import fingerprint
@@ -79,15 +78,3 @@ def test_a_speech_to_speech_model_is_told_the_caller_s_language(composed: Compos
         llm = spoken(config, language).llm
         assert isinstance(llm, GoogleRealtimeLLM)
         assert llm.language == code
-
-
-def test_a_speech_to_speech_model_has_the_language_in_its_options(
-    composed: Composed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from runner.providers.google_live import live_model
-
-    assert client_modules(composed("llm=google_realtime"))
-    llm = spoken(composed("llm=google_realtime"), "de").llm
-    assert isinstance(llm, GoogleRealtimeLLM)
-    [model] = live_model(llm, "key")._models
-    assert model._opts.language == "de-DE"  # type: ignore[attr-defined]

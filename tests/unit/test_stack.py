@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from runner import stack as module
-from runner.config import Agent, Config, Database, load
+from runner.config import Agent, Database
 from runner.errors import DatabaseError, ServiceError
-from runner.folders import RESOURCES
 from runner.services import Service
 from runner.stack import Need, needs
+from tests.composed import composed
 
 REFUSAL = "PostgreSQL at localhost:5432 refused the connection."
 
@@ -21,17 +20,12 @@ def no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POSTGRES_HOST", raising=False)
 
 
-def config(*overrides: str) -> Config:
-    with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
-        return load(compose("config", overrides=list(overrides)))
-
-
 def test_a_call_needs_everything_by_default() -> None:
-    assert needs(config()) == set(Need) - {Need.SIMULATOR}
+    assert needs(composed()) == set(Need) - {Need.SIMULATOR}
 
 
 def test_a_conversation_in_text_needs_no_livekit() -> None:
-    assert Need.LIVEKIT not in needs(config(), calls=False)
+    assert Need.LIVEKIT not in needs(composed(), calls=False)
 
 
 @pytest.mark.parametrize(
@@ -49,17 +43,17 @@ def test_a_conversation_in_text_needs_no_livekit() -> None:
 def test_the_model_server_is_needed_where_a_chain_or_a_search_ends_in_it(
     overrides: list[str], *, calls: bool, needed: bool
 ) -> None:
-    assert (Need.MODELS in needs(config(*overrides), calls=calls)) is needed
+    assert (Need.MODELS in needs(composed(*overrides), calls=calls)) is needed
 
 
 def test_embeddings_from_another_server_need_none_of_ours() -> None:
     elsewhere = "rag.embedding_url=http://localhost:8003/v1"
-    assert Need.MODELS not in needs(config("stand_in.speech=null", elsewhere))
+    assert Need.MODELS not in needs(composed("stand_in.speech=null", elsewhere))
 
 
 def test_localhost_and_127_0_0_1_are_the_same_server() -> None:
     here = "rag.embedding_url=http://localhost:8010/v1"
-    assert Need.MODELS in needs(config("stand_in.speech=null", here))
+    assert Need.MODELS in needs(composed("stand_in.speech=null", here))
 
 
 @pytest.fixture
@@ -75,7 +69,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("refused")
 async def test_the_embedded_postgres_steps_in_and_the_reason_is_noted(tmp_path: Path) -> None:
-    part = await module._postgres(config(f"deployment.data_dir={tmp_path}"))
+    part = await module._postgres(composed(f"deployment.data_dir={tmp_path}"))
     assert isinstance(part.service, Service)
     assert part.postgres_socket
     assert REFUSAL in part.note
@@ -86,7 +80,7 @@ async def test_the_embedded_postgres_of_another_runner_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.postgres, "find_running", lambda _: "/its/socket")
-    part = await module._postgres(config(f"deployment.data_dir={tmp_path}"))
+    part = await module._postgres(composed(f"deployment.data_dir={tmp_path}"))
     assert (part.service, part.postgres_socket) == (None, "/its/socket")
 
 
@@ -94,7 +88,7 @@ async def test_a_postgres_that_lets_us_in_is_used(monkeypatch: pytest.MonkeyPatc
     async def prepare(_: Database, __: str | None, ___: Agent) -> None: ...
 
     monkeypatch.setattr(module.database, "prepare", prepare)
-    part = await module._postgres(config())
+    part = await module._postgres(composed())
     assert (part.service, part.postgres_socket, part.note) == (None, None, "")
 
 
@@ -104,7 +98,7 @@ async def test_a_password_means_that_postgres_and_no_other(
 ) -> None:
     monkeypatch.setenv("POSTGRES_PASSWORD", "hunter2")
     with pytest.raises(ServiceError, match="POSTGRES_PASSWORD is set") as told:
-        await module._postgres(config())
+        await module._postgres(composed())
     assert REFUSAL in str(told.value)
     assert "hunter2" not in str(told.value)
 
@@ -121,4 +115,4 @@ async def test_no_embedded_postgres_steps_in_against_the_configuration(
     override: str, reason: str
 ) -> None:
     with pytest.raises(ServiceError, match=reason):
-        await module._postgres(config(override))
+        await module._postgres(composed(override))

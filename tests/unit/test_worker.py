@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -52,14 +53,24 @@ def test_who_was_cut_off_comes_back_though_all_lines_are_busy(worker: Worker) ->
     assert worker.refusal("call-1") is None
 
 
-@pytest.mark.parametrize(
-    ("calls", "taken"), [pytest.param(1, True, id="the last line"), pytest.param(2, False)]
-)
-def test_the_livekit_server_gives_it_calls_for_every_line_and_no_more(
-    worker: Worker, calls: int, taken: bool
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_the_livekit_server_asks_it_whether_a_line_is_free_or_not(
+    worker: Worker, calls: int
 ) -> None:
     load = worker.server.load_fnc(SimpleNamespace(active_jobs=[object()] * calls))
-    assert (load < 0.7) is taken  # its default agents.target_load, from which on it gives none
+    assert load < 0.7  # its default agents.target_load, from which on it does not ask
+
+
+@pytest.mark.parametrize(
+    ("busy", "answer"), [pytest.param(1, "accept", id="the last line"), (2, "reject")]
+)
+async def test_it_takes_calls_for_every_line_and_no_more(
+    worker: Worker, busy: int, answer: str
+) -> None:
+    worker.busy = ["call"] * busy
+    request = AsyncMock()
+    await worker._accept(request)
+    assert [name for name, _, _ in request.mock_calls] == [answer]
 
 
 def test_the_load_is_a_share_of_the_lines(composed: Callable[..., Config]) -> None:

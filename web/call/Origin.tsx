@@ -1,9 +1,7 @@
 import { useEffect, useRef } from "react";
 import { parts } from "../operator/stages";
-import { stretches } from "./citation";
-import { failovers, service, type Source, type Turn } from "./turn";
-
-const HEADING_SIGNS = /^#{1,6} +/gm; // of Markdown, in the midst of a passage
+import { Sources } from "./Sources";
+import { failovers, service, type Turn } from "./turn";
 
 /** Where an answer comes from: the passages it was read in, who served it, and how fast. */
 export function Origin({ turn }: { turn: Turn }) {
@@ -14,30 +12,6 @@ export function Origin({ turn }: { turn: Turn }) {
       {turn.sources.length > 0 && <Sources sources={turn.sources} answer={turn.text} />}
       {served && <Service turn={turn} served={served} />}
     </footer>
-  );
-}
-
-function Sources({ sources, answer }: { sources: Source[]; answer: string }) {
-  const files = [...new Set(sources.map(({ filename }) => filename))];
-  return (
-    <details data-testid="sources">
-      <summary>
-        {files.length > 1 ? "Sources" : "Source"}: {files.join(", ")}
-      </summary>
-      {sources.map(({ filename, heading, quote }, at) => (
-        <figure key={at}>
-          <figcaption>
-            <b>{heading ?? filename}</b>
-            {heading && <span>{filename}</span>}
-          </figcaption>
-          <blockquote>
-            {stretches(quote.replace(HEADING_SIGNS, ""), answer).map(({ text, cited }, place) =>
-              cited ? <mark key={place}>{text}</mark> : <span key={place}>{text}</span>,
-            )}
-          </blockquote>
-        </figure>
-      ))}
-    </details>
   );
 }
 

@@ -6,18 +6,26 @@ export interface Stretch {
   cited: boolean;
 }
 
-/** A passage by its sentences, with those marked that the answer repeats; at least the nearest. */
-export function stretches(passage: string, answer: string): Stretch[] {
+/** Passages by their sentences, with those marked that the answer repeats; at least the nearest. */
+export function stretches(passages: string[], answer: string): Stretch[][] {
   const said = new Set(words(answer));
-  const sentences = passage.match(/[^.!?\n]*(?:[.!?]+(?=\s|$)|\n+|[.!?]|$)/g) ?? [];
-  const scores = sentences.map((sentence) => {
-    const own = words(sentence);
-    return own.length > 2 ? own.filter((word) => said.has(word)).length / own.length : 0;
-  });
-  const least = Math.min(ALIKE, Math.max(...scores));
-  return merged(
-    sentences.map((text, at) => ({ text, cited: least > 0 && (scores[at] ?? 0) >= least })),
+  const scored = passages.map((passage) =>
+    sentences(passage).map((text) => ({ text, score: alike(text, said) })),
   );
+  const least = Math.min(ALIKE, Math.max(...scored.flat().map(({ score }) => score)));
+  return scored.map((passage) =>
+    merged(passage.map(({ text, score }) => ({ text, cited: least > 0 && score >= least }))),
+  );
+}
+
+function sentences(passage: string): string[] {
+  return passage.match(/[^.!?\n]*(?:[.!?]+(?=\s|$)|\n+|[.!?]|$)/g) ?? [];
+}
+
+/** The share of a sentence's words that were said; none of one that has too few to tell. */
+function alike(sentence: string, said: Set<string>): number {
+  const own = words(sentence);
+  return own.length > 2 ? own.filter((word) => said.has(word)).length / own.length : 0;
 }
 
 function words(text: string): string[] {

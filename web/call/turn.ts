@@ -1,8 +1,10 @@
-/** Where an answer was read. */
+/** Where an answer was read. `passage`: whole, with the quote in it. */
 export interface Source {
   filename: string;
   heading: string | null;
+  page?: number | null;
   quote: string;
+  passage?: string;
   similarity: number;
 }
 

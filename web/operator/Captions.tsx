@@ -10,7 +10,8 @@ const NEAR_PX = 80; // closer to the end than this, the reader follows what is s
 
 /** What is said in a call from now on. */
 export function Captions({ room, call }: { room: string; call: Call | null }) {
-  const lines = useCaptions(room);
+  const { whole, interim } = useCaptions(room);
+  const lines = call ? [...whole, ...interim] : whole;
   const box = useRef<HTMLDivElement>(null);
   const follows = useRef(true);
   const session = useRef(call?.session_id);
@@ -18,7 +19,7 @@ export function Captions({ room, call }: { room: string; call: Call | null }) {
 
   useEffect(() => {
     if (box.current && follows.current) box.current.scrollTop = box.current.scrollHeight;
-  }, [lines]);
+  }, [whole, interim]);
 
   return (
     <section className="card captions" aria-label={`Captions of ${call?.caller ?? room}`}>
@@ -54,7 +55,13 @@ export function Captions({ room, call }: { room: string; call: Call | null }) {
       >
         <ol className="said">
           {lines.map((line, at) => (
-            <Said key={at} role={line.role} text={line.text} told={line} />
+            <Said
+              key={at}
+              role={line.role}
+              text={line.text}
+              told={line}
+              interim={line.interim}
+            />
           ))}
         </ol>
       </div>
@@ -62,17 +69,31 @@ export function Captions({ room, call }: { room: string; call: Call | null }) {
   );
 }
 
-function useCaptions(room: string): Caption[] {
-  const [lines, setLines] = useState<Caption[]>([]);
+/** `whole`: what was said; `interim`: the words so far of who is saying something. */
+interface Heard {
+  whole: Caption[];
+  interim: Caption[];
+}
+
+function useCaptions(room: string): Heard {
+  const [heard, setHeard] = useState<Heard>({ whole: [], interim: [] });
   useEffect(() => {
     const source = new EventSource(`/api/calls/${part(room)}/captions`);
     source.onmessage = ({ data }: MessageEvent<string>) => {
       const line = parsed(data);
-      if (line) setLines((before) => [...before.slice(1 - KEPT), line]);
+      if (line) setHeard((before) => after(before, line));
     };
     return () => source.close();
   }, [room]);
-  return lines;
+  return heard;
+}
+
+/** A line takes the place of the words so far of who said it. */
+function after({ whole, interim }: Heard, line: Caption): Heard {
+  const others = interim.filter(({ role }) => role !== line.role);
+  if (!line.interim) return { whole: [...whole.slice(1 - KEPT), line], interim: others };
+  if (others.length === interim.length) return { whole, interim: [...interim, line] };
+  return { whole, interim: interim.map((one) => (one.role === line.role ? line : one)) };
 }
 
 function parsed(data: string): Caption | null {

@@ -3,17 +3,19 @@ import { Stages } from "./Stages";
 
 const SPEAKERS: Record<string, string> = { user: "Caller", assistant: "Agent", system: "System" };
 
-/** Something that was said, by whom, how fast, and who failed before it was served. `at`: when. */
-export function Said({ role, text, told, at }: {
+/** Something that was said, by whom, how fast, and who failed before it was served. `at`: when;
+ * `interim`: it is still being said. */
+export function Said({ role, text, told, at, interim }: {
   role: string;
   text: string;
   told: Told | null;
   at?: string;
+  interim?: boolean;
 }) {
   const answered = role === "assistant";
   const failed = answered ? failovers(told?.services) : [];
   return (
-    <li data-role={role}>
+    <li data-role={role} data-interim={interim} aria-busy={interim}>
       <p className="speaker">
         <b>{SPEAKERS[role] ?? role}</b>
         {at && <span className="number quiet">{at}</span>}

@@ -42,6 +42,7 @@ export interface Call {
 export interface Caption extends Told {
   role: string;
   text: string;
+  interim?: boolean; // its words so far
 }
 
 export interface Session {

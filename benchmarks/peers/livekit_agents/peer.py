@@ -99,6 +99,7 @@ async def take_rooms(name: str) -> None:
     server = AgentServer(
         host="127.0.0.1",
         port=0,
+        load_fnc=lambda _: 0.0,
         load_threshold=math.inf,
         initialize_process_timeout=PATIENCE_S,
     )

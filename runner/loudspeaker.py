@@ -1,0 +1,124 @@
+"""The agent's voice in a room, sent while there is something to say and only then.
+
+LiveKit's own output gives its track a queue, which feeds silence to the encoder for ever; that is
+half of what a call costs that is at rest.
+"""
+
+import asyncio
+import logging
+import time
+
+from livekit import rtc
+from livekit.agents.voice import io
+
+log = logging.getLogger(__name__)
+
+RATE_HZ = 24_000
+"""Of the track. LiveKit resamples what a voice brings."""
+
+_FRAME_S = 0.01  # a track without a queue takes no others
+_FRAME_BYTES = 2 * int(RATE_HZ * _FRAME_S)
+_LATE_S = 0.2  # more than that, as after a pause, is not made up for
+_TRACK = "agent"
+
+
+class Loudspeaker(io.AudioOutput):
+    """A track in ``room``, played in real time by a task that lives while something is said."""
+
+    def __init__(self, room: rtc.Room) -> None:
+        super().__init__(
+            label="room",
+            sample_rate=RATE_HZ,
+            capabilities=io.AudioOutputCapabilities(pause=True),
+        )
+        self._room = room
+        self._source = rtc.AudioSource(RATE_HZ, 1, queue_size_ms=0)
+        self._heard = asyncio.Event()  # somebody has subscribed
+        self._sound = bytearray()
+        self._played_s = 0.0
+        self._due = 0.0  # when the next frame leaves, on the monotonic clock
+        self._whole = False  # nothing is added to what is being said
+        self._more = asyncio.Event()
+        self._playing: asyncio.Task[None] | None = None
+        self._unpaused = asyncio.Event()
+        self._unpaused.set()
+        self._publishing = asyncio.create_task(self._publish(), name="loudspeaker's track")
+
+    async def _publish(self) -> None:
+        """Shows the track to the room; what is said waits until the caller has it."""
+        track = rtc.LocalAudioTrack.create_audio_track(_TRACK, self._source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        try:
+            publication = await self._room.local_participant.publish_track(track, options)
+        except rtc.participant.PublishTrackError as error:
+            log.error("the agent cannot be heard: its track was not taken: %s", error)
+            return
+        await publication.wait_for_subscription()
+        self._heard.set()
+
+    async def aclose(self) -> None:
+        """Falls silent."""
+        tasks = [task for task in (self._publishing, self._playing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await self._source.aclose()
+
+    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
+        await self._heard.wait()
+        while self._whole and self._playing is not None:
+            await asyncio.wait([self._playing])  # what was said before is heard out first
+        await super().capture_frame(frame)
+        self._sound += frame.data.cast("B")
+        self._more.set()
+        if self._playing is None:
+            self._whole = False
+            self._playing = asyncio.create_task(self._play(), name="loudspeaker")
+
+    def flush(self) -> None:
+        super().flush()
+        self._whole = True
+        self._more.set()
+
+    def clear_buffer(self) -> None:
+        if self._playing is not None:
+            self._playing.cancel()
+            self._over(interrupted=True)
+
+    def pause(self) -> None:
+        super().pause()
+        self._unpaused.clear()
+
+    def resume(self) -> None:
+        super().resume()
+        self._unpaused.set()
+
+    async def _play(self) -> None:
+        """Plays what there is, and what is added meanwhile."""
+        while samples := await self._next():
+            if self._played_s == 0:
+                self.on_playback_started(created_at=time.time())
+            if time.monotonic() - self._due > _LATE_S:
+                self._due = time.monotonic()
+            self._due += _FRAME_S
+            self._played_s += _FRAME_S
+            await self._source.capture_frame(rtc.AudioFrame(samples, RATE_HZ, 1, _FRAME_BYTES // 2))
+            await asyncio.sleep(max(self._due - time.monotonic(), 0))
+        self._over(interrupted=False)
+
+    async def _next(self) -> bytes:
+        """The next frame, the last one filled up with silence; empty: there is no more."""
+        await self._unpaused.wait()
+        while len(self._sound) < _FRAME_BYTES and not self._whole:
+            self._more.clear()
+            await self._more.wait()
+            self._due = time.monotonic()
+        samples = bytes(self._sound[:_FRAME_BYTES])
+        del self._sound[:_FRAME_BYTES]
+        return samples and samples.ljust(_FRAME_BYTES, b"\0")
+
+    def _over(self, *, interrupted: bool) -> None:
+        played_s, self._played_s = self._played_s, 0.0
+        self._sound.clear()
+        self._playing = None
+        self.on_playback_finished(playback_position=played_s, interrupted=interrupted)
