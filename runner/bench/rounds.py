@@ -33,11 +33,13 @@ class Bench:
     on_turn: Callable[[], None]
 
     async def round(self, arm: Arm, number: int) -> tuple[Round, list[Turn]]:
-        """Calls, warms up, measures the turns and the rest after them, and hangs up."""
+        """Measures nobody, calls, warms up, measures the turns and the rest, and hangs up."""
         async with Microphones() as microphones:
             pid = arm.pid()
             await asyncio.sleep(_SETTLE_S if self.task.transport == "room" else 0)
             idle_mb = load.memory_mb(pid)
+            with load.shares({"arm": pid}) as idle:
+                await asyncio.sleep(self.task.rest_s)
             async with _calls(arm, self.task.callers, microphones) as callers:
                 await asyncio.gather(*(self._warm_up(caller) for caller in callers))
                 await self.watch.reset()
@@ -58,6 +60,7 @@ class Bench:
             seconds=round(busy.seconds, 2),
             cpu=round(busy.cpu["arm"], 4),
             at_rest=round(rest.cpu["arm"], 4),
+            idle=round(idle.cpu["arm"], 4),
             simulator_cpu=round(busy.cpu["simulator"], 4),
             driver_cpu=round(driver, 4),
             driver_late_s=round(late_s, 4),

@@ -50,12 +50,13 @@ class Group:
 
     @property
     def cpu_s_per_call_minute(self) -> float | None:
-        """Seconds of a core that a minute of a call takes while it talks."""
-        return _mean([60 * one.cpu / one.callers for one in self.counted])
+        """Seconds of a core that a minute of a call adds while it talks."""
+        return _mean([60 * (one.cpu - one.idle) / one.callers for one in self.counted])
 
     @property
     def rest_cpu_s_per_call_minute(self) -> float | None:
-        return _mean([60 * one.at_rest / one.callers for one in self.counted])
+        """The same while it is silent."""
+        return _mean([60 * (one.at_rest - one.idle) / one.callers for one in self.counted])
 
     @property
     def memory_per_call_mb(self) -> float | None:

@@ -48,9 +48,10 @@ class Turn:
 class Round:
     """A number of turns of an arm at once. Shares of CPU are of one core, memory is in MB.
 
-    ``run``: the fingerprint of all that was the same. ``at_rest``: the arm's CPU while all callers
-    were silent. ``memory``: what the arm took with its calls, ``memory_idle`` before them.
-    ``void``: why it does not count; empty: it does.
+    ``run``: the fingerprint of all that was the same. ``cpu``, ``at_rest`` and ``idle``: the arm's
+    CPU while callers talked, while all were silent, and before the first call. ``memory``: what the
+    arm took with its calls, ``memory_idle`` before them. ``void``: why it does not count; empty: it
+    does.
     """
 
     run: str
@@ -60,6 +61,7 @@ class Round:
     seconds: float
     cpu: float
     at_rest: float
+    idle: float
     simulator_cpu: float
     driver_cpu: float
     driver_late_s: float

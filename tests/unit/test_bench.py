@@ -26,6 +26,7 @@ ROUND = Round(
     seconds=60,
     cpu=0.05,
     at_rest=0.03,
+    idle=0.01,
     simulator_cpu=0.01,
     driver_cpu=0.02,
     driver_late_s=0.001,
@@ -118,6 +119,13 @@ def test_turns_of_a_void_round_are_in_no_figure() -> None:
     results.rounds[0] = replace(results.rounds[0], void=("1 wrong answers",))
     [group] = groups(results)
     assert (group.waits_s, group.wait(50), group.counted) == ([], None, [])
+
+
+def test_a_call_costs_what_it_adds() -> None:
+    [group] = groups(measured(0.8, callers=2))
+    assert group.cpu_s_per_call_minute == pytest.approx(60 * 0.04 / 2)
+    assert group.rest_cpu_s_per_call_minute == pytest.approx(60 * 0.02 / 2)
+    assert group.memory_per_call_mb == pytest.approx(10)
 
 
 def test_arms_are_compared_within_a_run_and_a_load() -> None:
