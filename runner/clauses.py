@@ -9,6 +9,7 @@ from runner.chains import TTSChain
 _LEAST_CHARS = 15  # about a second of speech, in which the next words become sound
 _CLOSING = r"[\"'\u201d\u2019)\]]*\s"  # quotes and brackets belong to what they close
 _CLAUSE = re.compile(rf"[,;:!?\u2026\u2013\u2014]{_CLOSING}")
+_CLAUSE_SO_FAR = re.compile(r"(?<=[^\W\d_])[,;]$")  # after a letter nothing belongs to it: no 1,000
 _SENTENCE = re.compile(rf"\.{_CLOSING}")
 
 
@@ -72,7 +73,7 @@ class _Stream(tokenize.SentenceStream):
 def clause_end(text: str) -> int:
     """Where the first clause of ``text`` ends that is long enough to be spoken to itself; 0: it is
     not known yet, or a sentence ends before."""
-    found = _CLAUSE.search(text, _LEAST_CHARS)
+    found = _CLAUSE.search(text, _LEAST_CHARS) or _CLAUSE_SO_FAR.search(text, _LEAST_CHARS)
     if not found or _SENTENCE.search(text, 0, found.start()):
         return 0
     return found.end()

@@ -54,6 +54,7 @@ _ONCE = APIConnectOptions(max_retry=0)  # the chains try again by themselves
 _RECALLED_MESSAGES = 200  # what does not fit into the LLM's context is left out later
 _OPENING_S = 1.5  # for what is read before the greeting
 _SLOW = f"PostgreSQL did not answer within {_OPENING_S:g} s"
+_KEPT_S = 120.0  # a connection that nobody uses: callers think for longer than aiohttp's 15 s
 _LAST_WORDS_S = 0.5  # for what was said right before hanging up
 _NO_END = 1_000_000  # failed turns in a row after which LiveKit would hang up: the call lives on
 
@@ -112,7 +113,8 @@ async def conversation(
         ProviderError: no LLM of the chain has its key.
     """
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(aiohttp.ClientSession())
+        connections = aiohttp.TCPConnector(keepalive_timeout=_KEPT_S)
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connections))
         engine = database.engine(
             config.database, postgres_socket, pool_size=_POOL_SIZE, application_name="runner-call"
         )

@@ -181,8 +181,8 @@ class Worker:
             return "The agent is being stopped and takes no new calls."
         if len(self.rooms) >= self._max_calls:
             return (
-                f"All {self._max_calls} lines are busy. Try again when a call has ended, "
-                "or raise livekit.max_calls."
+                "All lines are busy. Try again when a call has ended; whoever runs the agent "
+                "can raise livekit.max_calls."
             )
         return None
 

@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -53,10 +53,6 @@ class Lane:
             yield
         finally:
             self._admitted -= 1
-
-    async def turn(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives, which is a turn by itself."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def turns(self, steps: Iterator[T]) -> AsyncIterator[T]:
         """What ``steps`` yields; each step is one turn in the lane's threads.
