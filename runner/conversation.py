@@ -17,11 +17,9 @@ from livekit import rtc
 from livekit.agents import (
     Agent,
     AgentSession,
-    AgentStateChangedEvent,
     APIConnectOptions,
     llm,
 )
-from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from runner import build, database, logs
@@ -84,17 +82,7 @@ class Conversation:
         elif self.user.history and self.user.history[-1].role == "user":
             self.session.generate_reply()
         elif self.greeting:
-            self._open(self.session.say(self.greeting, allow_interruptions=False))
-
-    def _open(self, greeting: SpeechHandle) -> None:
-        """Who coughs before its first word is greeted all the same; then it can be interrupted."""
-
-        def begun(event: AgentStateChangedEvent) -> None:
-            if event.new_state == "speaking":
-                greeting.allow_interruptions = True
-                self.session.off("agent_state_changed", begun)
-
-        self.session.on("agent_state_changed", begun)
+            self.session.say(self.greeting)
 
 
 @asynccontextmanager
