@@ -32,6 +32,7 @@ WALL_CLOCK = {
     "timeline.py": "… of which these are the steps",
     "traces.py": "spans have times of day",
     "hearing.py": "LiveKit is told in it when speech ended",
+    "loudspeaker.py": "… and when it began to be heard",
     "outbox.py": "what happened before the machine was started anew",
     "providers/refusals.py": "a provider names the time of day at which it may be asked again",
     "rag/stamps.py": "the times of files",
