@@ -3,13 +3,16 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import jwt
 import platformdirs
+import pytest
+import pytest_asyncio
 from livekit import api, rtc
 from playwright.async_api import Browser, Page, async_playwright, expect
 
@@ -84,8 +87,8 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
         return int(holder.getsockname()[1])
 
 
-@asynccontextmanager
-async def livekit_server() -> AsyncIterator[str]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def livekit() -> AsyncIterator[str]:
     """The address of a LiveKit server."""
     config = LiveKit(
         url=f"ws://127.0.0.1:{free_port()}",
@@ -104,8 +107,8 @@ async def livekit_server() -> AsyncIterator[str]:
         yield config.url
 
 
-@asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
     """A Chromium whose microphone is pretended."""
     async with async_playwright() as browsers:
         running = await browsers.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -150,6 +153,12 @@ async def visit(
     finally:
         await context.close()
         await server.cleanup()
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Callable[..., AbstractAsyncContextManager[Visit]]:
+    """`visit` with the browser."""
+    return partial(visit, browser)
 
 
 @dataclass

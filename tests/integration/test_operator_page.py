@@ -10,12 +10,11 @@ from pathlib import Path
 import psycopg
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from runner.config import Database
 from runner.database import engine as open_engine
 from runner.folders import RESOURCES
-from tests.chromium import CHROMIUM, FLAGS
 from tests.operator_desk import HOSTILE, SCAN, SESSION, Desk, answer, desk, fill
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,14 +44,6 @@ LOOKS = {
 }
 
 expect.set_options(timeout=PATIENCE_S * 1000)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as browsers:
-        running = await browsers.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        await running.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

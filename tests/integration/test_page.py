@@ -2,15 +2,11 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from functools import partial
 
 import jwt
 import pytest
-import pytest_asyncio
 from livekit import api
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from tests.integration.acted import (
     ANSWER,
@@ -18,11 +14,8 @@ from tests.integration.acted import (
     TURN,
     Visit,
     Worker,
-    chromium,
     free_port,
     joined,
-    livekit_server,
-    visit,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -31,25 +24,6 @@ HOSTILE = (
     "<img src=https://evil.example/x onerror=ran=1><script>ran=1</script>"
     "<a href=javascript:ran=1>'; DROP TABLE agent_sessions; --</a>"
 )
-
-Open = Callable[..., AbstractAsyncContextManager[Visit]]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def livekit() -> AsyncIterator[str]:
-    async with livekit_server() as url:
-        yield url
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def opened(browser: Browser) -> Open:
-    return partial(visit, browser)
 
 
 async def test_the_page_lists_what_stands_in_and_its_policy_stops_nothing_of_it(opened, livekit):

@@ -5,16 +5,12 @@ With ``SCREENSHOTS=docs/images`` the pictures of the manual are taken on the way
 
 import os
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from functools import partial
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Locator, WebSocketRoute, expect
+from playwright.async_api import Locator, WebSocketRoute, expect
 
-from tests.integration.acted import Acted, Visit, Worker, chromium, joined, livekit_server, visit
+from tests.integration.acted import Acted, Visit, Worker, joined
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -78,23 +74,6 @@ ANSWER = {
         "e2e": 0.74,
     },
 }
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def livekit() -> AsyncIterator[str]:
-    async with livekit_server() as url:
-        yield url
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def opened(browser: Browser) -> Callable[..., AbstractAsyncContextManager[Visit]]:
-    return partial(visit, browser)
 
 
 async def seen(page: Visit, name: str, folded: Locator | None = None) -> None:
