@@ -20,6 +20,9 @@ from runner.errors import RunnerError
 from runner.folders import RESOURCES
 
 _INTERRUPTED = 130
+Value = float | tuple[float, ...]
+"""What a Hydra sweeper that optimises is given of a job: of one objective, or of several."""
+
 _ELSEWHERE = {"models": "runner.models.server", "bench": "runner.bench.bench"}
 
 
@@ -36,21 +39,25 @@ def main() -> None:
     launch()
 
 
-def _run(composed: DictConfig) -> None:
-    """One composition. Errors end here: past this point Hydra would print the overrides."""
+def _run(composed: DictConfig) -> Value | None:
+    """One composition; what it was worth, where its task tells that. Errors end here: past this
+    point Hydra would print the overrides."""
     try:
-        status = run(composed)
+        done = run(composed)
     except RunnerError as error:
         print(error, file=sys.stderr)
-        status = 1
+        done = 1
     except (KeyboardInterrupt, asyncio.CancelledError):
-        status = _INTERRUPTED
-    if status:  # a sweep goes on after a success
-        sys.exit(status)
+        done = _INTERRUPTED
+    if not isinstance(done, int):
+        return done
+    if done:  # a sweep goes on after a success
+        sys.exit(done)
+    return None
 
 
-def run(composed: DictConfig) -> int:
-    """Checks the configuration and performs its task; the exit status.
+def run(composed: DictConfig) -> int | Value:
+    """Checks the configuration and performs its task; the exit status, or a success' value.
 
     Raises:
         RunnerError: with the one message to print.
@@ -61,7 +68,7 @@ def run(composed: DictConfig) -> int:
     return asyncio.run(_ended_by_sigterm(settings))
 
 
-async def _ended_by_sigterm(settings: Config) -> int:
+async def _ended_by_sigterm(settings: Config) -> int | Value:
     """The task; SIGTERM ends it as Ctrl-C does, so that it takes down what it started."""
     running = asyncio.current_task()
     assert running is not None
@@ -69,9 +76,9 @@ async def _ended_by_sigterm(settings: Config) -> int:
     return await _task(settings)(settings)
 
 
-def _task(settings: Config) -> Callable[[Config], Coroutine[Any, Any, int]]:
+def _task(settings: Config) -> Callable[[Config], Coroutine[Any, Any, int | Value]]:
     """The task's coroutine. Its module is imported only now: a call imports no indexer."""
     name = settings.task.name
     module = _ELSEWHERE.get(name, f"runner.{name}")
-    task: Callable[[Config], Coroutine[Any, Any, int]] = import_module(module).main
+    task: Callable[[Config], Coroutine[Any, Any, int | Value]] = import_module(module).main
     return task

@@ -5,6 +5,8 @@ of megabytes.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
+from urllib.parse import urlsplit
 
 import aiohttp
 from livekit.agents import llm
@@ -19,14 +21,17 @@ from runner.candidates import (
     tts_candidates,
 )
 from runner.chains import LLMChain, STTChain, TTSChain
+from runner.clauses import cut
 from runner.config import Config, GoogleLLM, GoogleRealtimeLLM, OpenAILLM, RetrievalLLM
 from runner.errors import ProviderError
 from runner.failover import Chain, Member
+from runner.folders import kept_dir
+from runner.kept import Kept, Voice
 from runner.metrics import Metrics
 from runner.providers.chat import ChatAnswers
 from runner.providers.request import Answerer
 from runner.providers.retrieval import Retrieval
-from runner.providers.speech import EndpointSTT, EndpointTTS
+from runner.providers.speech import SPEECH_RATE_HZ, EndpointSTT, EndpointTTS
 from runner.rag.search import Hit
 from runner.switchboard import Desk, Key, Switchboard
 
@@ -100,14 +105,36 @@ def realtime_model(config: GoogleRealtimeLLM) -> llm.RealtimeModel:
 def stt_chain(config: Config, desk: Desk, http: aiohttp.ClientSession) -> STTChain:
     """The transcription endpoints in their order."""
     members = [_stt_member(candidate, http) for candidate in stt_candidates(config)]
-    chain = Chain("STT", members, desk, config.failover)
-    return STTChain(chain, config.stt_tts.stt.language)
+    return STTChain(Chain("STT", members, desk, config.failover), config.stt_tts.stt.language)
 
 
-def tts_chain(config: Config, desk: Desk, http: aiohttp.ClientSession) -> TTSChain:
-    """The speech endpoints in their order."""
+def tts_chain(
+    config: Config, desk: Desk, http: aiohttp.ClientSession, kept: Kept | None = None
+) -> TTSChain:
+    """The speech endpoints in their order; those of ``kept`` have a sound already."""
     members = [_tts_member(candidate, http) for candidate in tts_candidates(config)]
-    return TTSChain(Chain("TTS", members, desk, config.failover))
+    return TTSChain(Chain("TTS", members, desk, config.failover), kept)
+
+
+async def kept(config: Config, greeting: str) -> Kept:
+    """The sentences whose sound is kept: ``greeting`` and those of ``config``, in its language, as
+    its voices say them."""
+    agent = config.agent
+    said = [await cut(text) for text in (greeting, agent.apology, agent.not_heard, agent.back)]
+    voices = {candidate.name: _voice(candidate) for candidate in tts_candidates(config)}
+    return Kept(kept_dir(config.deployment), voices, chain.from_iterable(said))
+
+
+def _voice(candidate: SpeechCandidate) -> Voice:
+    server, wanted = urlsplit(candidate.base_url), candidate.speech.tts
+    return Voice(
+        provider=candidate.name,
+        address=f"{server.netloc.rpartition('@')[2]}{server.path}",
+        model=wanted.model,
+        voice=wanted.voice,
+        speed=wanted.speed,
+        rate_hz=SPEECH_RATE_HZ,
+    )
 
 
 def _llm_member(
@@ -148,11 +175,16 @@ def _stt_member(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Memb
 
 
 def _tts_member(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> Member[EndpointTTS]:
+    wanted, provider = candidate.speech.tts, tts_endpoint(candidate, http)
+    return Member(candidate.name, provider, wanted.model, wanted.first_audio_s, wanted.stall_s)
+
+
+def tts_endpoint(candidate: SpeechCandidate, http: aiohttp.ClientSession) -> EndpointTTS:
+    """A speech endpoint by itself, outside of any chain."""
     wanted = candidate.speech.tts
-    provider = EndpointTTS(
+    return EndpointTTS(
         checkups.speech_endpoint(candidate, http),
         model=wanted.model,
         voice=wanted.voice,
         speed=wanted.speed,
     )
-    return Member(candidate.name, provider, wanted.model, wanted.first_audio_s, wanted.stall_s)

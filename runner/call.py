@@ -22,7 +22,8 @@ from runner.simulator import service as simulator
 from runner.worker import TURN_TOPIC
 
 RATE_HZ = 24_000
-_FRAME_SAMPLES = RATE_HZ // 50  # 20 ms, as a browser's microphone sends
+FRAME_SAMPLES = RATE_HZ // 50  # 20 ms, as a browser's microphone sends
+_SILENCE: Samples = np.zeros(FRAME_SAMPLES, dtype=np.int16)
 _AGENT_STATE = "lk.agent.state"
 _JOIN_TIMEOUT_S = 10.0
 _QUIET = "listening"
@@ -75,9 +76,11 @@ class Ear:
 
 
 class Mouth:
-    """The caller's microphone: silence, except while something is said."""
+    """The caller's microphone: a frame of ``background`` again and again, except while something
+    is said."""
 
-    def __init__(self) -> None:
+    def __init__(self, background: Samples = _SILENCE) -> None:
+        self._background = background
         self.source = rtc.AudioSource(RATE_HZ, 1, queue_size_ms=60)
         self._words: asyncio.Queue[Samples] = asyncio.Queue()
         self._shut = False
@@ -91,15 +94,14 @@ class Mouth:
 
     async def _feed(self) -> None:
         """Feeds the track in real time; its short queue sets the pace."""
-        silence = np.zeros(_FRAME_SAMPLES, dtype=np.int16)
         while not self._shut:
             words = None if self._words.empty() else self._words.get_nowait()
             if words is None:
-                await self._capture(silence)
+                await self._capture(self._background)
                 continue
-            for at in range(0, len(words), _FRAME_SAMPLES):
+            for at in range(0, len(words), FRAME_SAMPLES):
                 if not self._shut:
-                    await self._capture(words[at : at + _FRAME_SAMPLES])
+                    await self._capture(words[at : at + FRAME_SAMPLES])
             self._words.task_done()
 
     async def say(self, samples: Samples) -> float:

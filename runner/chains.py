@@ -13,6 +13,7 @@ from livekit.agents.utils import AudioBuffer, is_given
 
 from runner.continuation import Words, is_stub, without_repetition
 from runner.failover import Chain
+from runner.kept import KEPT, Kept, Sound
 from runner.providers.failure import Failure, Reason
 from runner.providers.request import Answerer, Request
 from runner.providers.speech import SPEECH_RATE_HZ, EndpointSTT, EndpointTTS
@@ -198,15 +199,19 @@ class TTSChain(_Front, tts.TTS[Any]):
     """Voices in order of preference; a sentence is spoken by one of them.
 
     One that dies in the middle of a sentence leaves it so: another voice begins with the next.
+    A sentence of ``kept`` is asked of nobody once its sound is there. When nobody speaks a sentence
+    that is none of those, ``on_mute`` is called.
     """
 
-    def __init__(self, chain: Chain[EndpointTTS]) -> None:
+    def __init__(self, chain: Chain[EndpointTTS], kept: Kept | None = None) -> None:
         super().__init__(
             capabilities=tts.TTSCapabilities(streaming=False),
             sample_rate=SPEECH_RATE_HZ,
             num_channels=1,
         )
         self.chain = chain
+        self.kept = kept
+        self.on_mute: Callable[[], object] = lambda: None
         self.records: deque[Record] = deque(maxlen=_REMEMBERED_SENTENCES)
         """The records of the sentences since the last `taken`."""
 
@@ -221,6 +226,23 @@ class TTSChain(_Front, tts.TTS[Any]):
     ) -> tts.ChunkedStream:
         return _Sentence(tts=self, input_text=text, conn_options=_ONCE)
 
+    async def at_hand(self, text: str, record: Record) -> Sound | None:
+        """The kept sound of ``text`` by who would be asked now, or by who is preferred to them."""
+        if self.kept is None:
+            return None
+        names = [member.name for member in self.chain.members]
+        if asked := self.chain.in_order(record):
+            names = names[: names.index(asked[0].name) + 1]
+        return await self.kept.find(text, names)
+
+    async def last_resort(self, text: str) -> Sound | None:
+        """The kept sound of ``text`` by anybody; where it is not one of the kept sentences,
+        ``on_mute`` is told."""
+        if self.kept is None or not self.kept.knows(text):
+            self.on_mute()
+            return None
+        return await self.kept.find(text, [member.name for member in self.chain.members])
+
 
 class _Sentence(tts.ChunkedStream):
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
@@ -231,19 +253,45 @@ class _Sentence(tts.ChunkedStream):
             num_channels=1,
             mime_type="audio/pcm",
         )
+        record = Record()
+        self._tts.records.append(record)
+        if sound := await self._tts.at_hand(self.input_text, record):
+            _play(sound, output_emitter, record)
+        else:
+            await self._speak(self._tts, output_emitter, record)
+        output_emitter.flush()
+
+    async def _speak(
+        self, owner: TTSChain, output_emitter: tts.AudioEmitter, record: Record
+    ) -> None:
+        kept = owner.kept if owner.kept and owner.kept.knows(self.input_text) else None
+        whole = bytearray()
 
         def deliver(samples: bytes) -> bool:
             output_emitter.push(samples)
+            if kept:
+                whole.extend(samples)
             return True
 
-        record = Record()
-        self._tts.records.append(record)
         try:
-            await self._tts.chain.serve(
+            await owner.chain.serve(
                 lambda voice: voice.pcm(self.input_text), deliver, record=record
             )
         except Failure as error:
-            if not record.begun:
+            if record.begun:
+                log.warning("a sentence was cut: %s", error)
+            elif sound := await owner.last_resort(self.input_text):
+                _play(sound, output_emitter, record)
+            else:
                 raise
-            log.warning("a sentence was cut: %s", error)
-        output_emitter.flush()
+        else:
+            if kept and record.speaker:
+                kept.keep(self.input_text, record.speaker, bytes(whole))
+
+
+def _play(sound: Sound, output_emitter: tts.AudioEmitter, record: Record) -> None:
+    """What was kept is said; no provider is credited with it."""
+    record.speaker, record.model = KEPT, sound.model
+    record.first_output_s = record.age_s
+    output_emitter.push(sound.samples)
+    record.served(KEPT, sound.model)

@@ -1,8 +1,10 @@
 """Where an answer is cut to be spoken: its first words are heard while the rest is thought."""
 
 import re
+from collections.abc import AsyncIterator
 
 from livekit.agents import tokenize, tts
+from livekit.agents.voice.transcription.filters import filter_emoji, filter_markdown
 
 from runner.chains import TTSChain
 
@@ -68,6 +70,19 @@ class _Stream(tokenize.SentenceStream):
         if self._head is not None:
             head, self._head = self._head, None
             self._sentences.push_text(head)
+
+
+async def cut(text: str) -> list[str]:
+    """The pieces of ``text`` as a session gives them to its voices, when it is said whole."""
+
+    async def whole() -> AsyncIterator[str]:
+        yield text
+
+    pieces = Clauses(retain_format=True).stream()
+    async for words in filter_emoji(filter_markdown(whole())):  # a session's own, in its order
+        pieces.push_text(words)
+    pieces.end_input()
+    return [words async for piece in pieces if (words := piece.token.strip())]
 
 
 def clause_end(text: str) -> int:

@@ -6,14 +6,13 @@ A call in a room and a chat in the terminal are the same conversation with other
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from livekit import rtc
 from livekit.agents import (
     Agent,
     AgentSession,
@@ -32,8 +31,11 @@ from runner.detector import Detector
 from runner.errors import DatabaseError
 from runner.fingerprint import fingerprint, of_session
 from runner.folders import outbox_dir
+from runner.kept import Kept
 from runner.languages import spoken
 from runner.live import live_config
+from runner.mute import Mute
+from runner.native_audio import Hear
 from runner.outbox import Entry, Outbox
 from runner.rag import embedding
 from runner.rag.search import Search
@@ -68,7 +70,7 @@ class Conversation:
     lifeline: "Lifeline | None" = None
 
     @property
-    def hear(self) -> Callable[[rtc.AudioFrame], None] | None:
+    def hear(self) -> Hear | None:
         """What takes the caller's sound; None: the session itself, which passes it on to a
         speech-to-speech model."""
         detector = self.session.vad
@@ -112,7 +114,8 @@ async def conversation(
         embedder = embedding.embedder(config.rag)
         stack.push_async_callback(embedder.aclose)
         search = Search(engine, embedder, config.rag, on_miss=desk.missed_search)
-        session = agent_session(config, desk, http, search.candidates, embedder.embed)
+        kept = await build.kept(config, persona.greeting or "")
+        session = agent_session(config, desk, http, search.candidates, embedder.embed, kept)
 
         opening = user.opening({"configuration": fingerprint(config), "language": persona.language})
         await _recall(store, user, opening, config.sessions.grace_s)
@@ -191,9 +194,11 @@ def agent_session(
     http: aiohttp.ClientSession,
     search: build.Search,
     embed: build.Embed,
+    kept: Kept | None = None,
 ) -> AgentSession[None]:
     """The AgentSession of the configuration, with its chains. A caller whose words nobody could
-    write down is asked to say them again."""
+    write down is asked to say them again; one whose answer nobody could speak hears the apology.
+    ``kept``: the sentences that no TTS is asked for."""
     common: dict[str, Any] = {
         "turn_handling": turn_handling(config),
         "vad": _detector(config.turn),
@@ -210,14 +215,15 @@ def agent_session(
     if isinstance(config.llm, GoogleRealtimeLLM):
         common["turn_handling"] = {"turn_detection": "realtime_llm"}
         return AgentSession(llm=build.realtime_model(config.llm), **common)
-    stt = build.stt_chain(config, desk, http)
+    stt, tts = build.stt_chain(config, desk, http), build.tts_chain(config, desk, http, kept)
     session: AgentSession[None] = AgentSession(
         stt=stt,
         llm=build.llm_chain(config, desk, http, search, embed),
-        tts=Speech(build.tts_chain(config, desk, http)),
+        tts=Speech(tts),
         **common,
     )
     stt.on_deaf = partial(_ask_again, session, config.agent.not_heard)
+    tts.on_mute = Mute(session, config.agent.apology).lost
     return session
 
 

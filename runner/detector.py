@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from livekit import rtc
@@ -30,7 +31,17 @@ _BYTES = 2 * WINDOW_SAMPLES
 _SPEECH = 0.5  # the model's probability from which on it is speech; these four are LiveKit's
 _STILL_SPEECH = 0.35  # … and above which speech goes on
 _LEAST_SPEECH_S = 0.05
+_FADING = 0.95  # … and under which it fades, if it is …
+_FAINT = 0.05  # … so quiet, as a share of the loudest. The model is sure of a silence 0.04 s later
+_FORGETTING = 0.995  # of the loudest, a window
 _LEAD_S = 0.5  # of the sound before the first word is kept
+
+
+@dataclass
+class Heard(VADEvent):
+    """``hush_s``: for how long speech has been fading, or silent. It may go on."""
+
+    hush_s: float = 0.0
 
 
 class Detector(vad.VAD):
@@ -46,11 +57,11 @@ class Detector(vad.VAD):
         self._silence_s = silence_s
         self._longest_s = longest_s
         self._pause_s = pause_s
-        self._listeners: list[Callable[[VADEvent], None]] = []
+        self._listeners: list[Callable[[Heard], None]] = []
         self._stream: _Stream | None = None
 
     @contextmanager
-    def listened(self, listener: Callable[[VADEvent], None]) -> Iterator[None]:
+    def listened(self, listener: Callable[[Heard], None]) -> Iterator[None]:
         """``listener`` is told each event that the session is told, during the block."""
         self._listeners.append(listener)
         try:
@@ -67,10 +78,11 @@ class Detector(vad.VAD):
         self._stream = _Stream(activity, self._listeners)
         return self._stream
 
-    def hear(self, frame: rtc.AudioFrame) -> None:
-        """Takes sound that does not come through the session."""
+    def hear(self, window: bytes) -> None:
+        """Takes sound that does not come through the session, in whatever thread: of silence
+        nobody else is woken."""
         if self._stream is not None:
-            self._stream.push_frame(frame)
+            self._stream.hear(window)
 
 
 class Activity:
@@ -85,12 +97,13 @@ class Activity:
     def reset(self) -> None:
         """Forgets what was heard."""
         self._now_s = self._speech_s = self._quiet_s = self._loud_s = self._turn_began_s = 0.0
+        self._hush_s = self._loudest = 0.0
         self._fell_silent_s = -math.inf
         self._speaking = self._deaf = False
         self._lead: deque[bytes] = deque(maxlen=math.ceil((_LEAD_S + _LEAST_SPEECH_S) / WINDOW_S))
         self._words: list[bytes] = []
 
-    def window(self, samples: bytes, probability: float) -> list[VADEvent]:
+    def window(self, samples: bytes, probability: float) -> list[Heard]:
         """What is told after another window. ``samples``: of `WINDOW_S`, 16 bit, mono."""
         self._now_s += WINDOW_S
         if probability >= _SPEECH or (self._speaking and probability > _STILL_SPEECH):
@@ -99,9 +112,16 @@ class Activity:
             self._loud_s, self._quiet_s = 0.0, self._quiet_s + WINDOW_S
         if not self._speaking:
             return self._silence(samples)
+        self._hush(samples, probability)
         return self._speech(samples)
 
-    def _silence(self, samples: bytes) -> list[VADEvent]:
+    def _hush(self, samples: bytes, probability: float) -> None:
+        loudness = _loudness(samples)
+        self._loudest = max(self._loudest * _FORGETTING, loudness)
+        fades = probability <= _FADING and loudness < self._loudest * _FAINT
+        self._hush_s = self._hush_s + WINDOW_S if fades or self._quiet_s else 0.0
+
+    def _silence(self, samples: bytes) -> list[Heard]:
         self._lead.append(samples)
         if self._loud_s < _LEAST_SPEECH_S:
             return [self._event(VADEventType.INFERENCE_DONE)] if self._loud_s else []
@@ -109,9 +129,10 @@ class Activity:
         if began_s - self._fell_silent_s >= self._pause_s:
             self._turn_began_s = began_s
         self._words, self._speech_s, self._speaking = list(self._lead), self._loud_s, True
+        self._hush_s, self._loudest = 0.0, _loudness(samples)
         return [self._event(VADEventType.START_OF_SPEECH, self._words)]
 
-    def _speech(self, samples: bytes) -> list[VADEvent]:
+    def _speech(self, samples: bytes) -> list[Heard]:
         self._speech_s += WINDOW_S
         over = self._quiet_s >= self._silence_s
         if self._deaf:
@@ -131,7 +152,7 @@ class Activity:
             self._speaking = self._deaf = True
         return told
 
-    def _ended(self) -> VADEvent:
+    def _ended(self) -> Heard:
         words, self._speech_s = self._words, self._speech_s - self._quiet_s
         self._speaking = False
         event = self._event(VADEventType.END_OF_SPEECH, words)
@@ -143,9 +164,9 @@ class Activity:
         self._words, self._speech_s = [], 0.0
         self._speaking = self._deaf = False
 
-    def _event(self, kind: VADEventType, windows: "list[bytes] | tuple[()]" = ()) -> VADEvent:
+    def _event(self, kind: VADEventType, windows: "list[bytes] | tuple[()]" = ()) -> Heard:
         sound = b"".join(windows)
-        return VADEvent(
+        return Heard(
             kind,
             samples_index=round(self._now_s * RATE_HZ),
             timestamp=self._now_s,
@@ -155,19 +176,28 @@ class Activity:
             speaking=self._speaking,
             raw_accumulated_silence=self._quiet_s,
             raw_accumulated_speech=self._loud_s,
+            hush_s=self._hush_s,
         )
+
+
+def _loudness(samples: bytes) -> float:
+    """The root of the mean square."""
+    values = np.frombuffer(samples, np.int16).astype(np.float32)
+    return math.sqrt(float(values @ values) / len(values))
 
 
 class _Stream(vad.VADStream):
     """Without the base's constructor, which starts tasks."""
 
-    def __init__(self, activity: Activity, listeners: list[Callable[[VADEvent], None]]) -> None:
+    def __init__(self, activity: Activity, listeners: list[Callable[[Heard], None]]) -> None:
         self._activity = activity
         self._listeners = listeners
         self._model = SILERO()
         self._sound = bytearray()
         self._resampler: rtc.AudioResampler | None = None
-        self._told: asyncio.Queue[VADEvent | None] = asyncio.Queue()
+        self._told: asyncio.Queue[Heard | None] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._forgetting = False
 
     async def _main_task(self) -> None:
         """There is none."""
@@ -178,9 +208,24 @@ class _Stream(vad.VADStream):
         while len(self._sound) >= _BYTES:
             window = bytes(self._sound[:_BYTES])
             del self._sound[:_BYTES]
-            probability = self._model.predict(np.frombuffer(window, np.int16))
-            for event in self._activity.window(window, probability):
-                self._told.put_nowait(event)
+            self._tell(self._events(window))
+
+    def hear(self, window: bytes) -> None:
+        """Of `WINDOW_S`, and in another thread than the loop's."""
+        if events := self._events(window):
+            self._loop.call_soon_threadsafe(self._tell, events)
+
+    def _events(self, window: bytes) -> list[Heard]:
+        if self._forgetting:
+            self._forgetting = False
+            self._model.reset()
+            self._activity.reset()
+        probability = self._model.predict(np.frombuffer(window, np.int16))
+        return self._activity.window(window, probability)
+
+    def _tell(self, events: list[Heard]) -> None:
+        for event in events:
+            self._told.put_nowait(event)
 
     def _heard(self, frame: rtc.AudioFrame) -> list[rtc.AudioFrame]:
         if frame.sample_rate == RATE_HZ:
@@ -190,8 +235,7 @@ class _Stream(vad.VADStream):
         return self._resampler.push(frame)
 
     def flush(self) -> None:
-        self._model.reset()
-        self._activity.reset()
+        self._forgetting = True
         self._sound.clear()
 
     def end_input(self) -> None:
@@ -200,7 +244,7 @@ class _Stream(vad.VADStream):
     async def aclose(self) -> None:
         self._told.put_nowait(None)
 
-    async def __anext__(self) -> VADEvent:
+    async def __anext__(self) -> Heard:
         if (event := await self._told.get()) is None:
             raise StopAsyncIteration
         for listener in self._listeners:

@@ -42,6 +42,12 @@ def archive_dir(deployment: Deployment) -> Path:
     return data_dir(deployment) / "archive"
 
 
+def kept_dir(deployment: Deployment) -> Path:
+    """Folder of the sound of sentences that are always the same: it lasts, because the day on which
+    no voice answers is the day on which it is needed."""
+    return data_dir(deployment) / "kept"
+
+
 def documents_dir(docs_dir: str) -> Path:
     """The documents' folder: as seen from here, else the manual that comes with the program."""
     here = Path(docs_dir).expanduser()

@@ -1,7 +1,8 @@
 """The caller's words, written down: begun in the silence, before the turn is known to be over.
 
 The voice detector of the session is the only one. Its events carry the sound, so what it hears
-is what is transcribed; and a pause that is too short to end the speech is long enough to begin.
+is what is transcribed; and speech that fades for a moment, too short to end it, is long enough to
+begin.
 """
 
 import asyncio
@@ -12,10 +13,10 @@ from contextlib import suppress
 from livekit import rtc
 from livekit.agents import LanguageCode, stt, utils
 from livekit.agents.stt import SpeechEvent, SpeechEventType
-from livekit.agents.vad import VADEvent, VADEventType
+from livekit.agents.vad import VADEventType
 
 from runner.chains import STTChain, Transcript
-from runner.detector import Detector
+from runner.detector import Detector, Heard
 
 _LONGEST_S = 10.0  # of speech that is transcribed ahead: LiveKit thinks ahead for no more
 
@@ -57,7 +58,7 @@ class _Hearing:
         self._finishing: asyncio.Task[None] | None = None
         self.told: asyncio.Queue[SpeechEvent | None] = asyncio.Queue()
 
-    def on(self, event: VADEvent) -> None:
+    def on(self, event: Heard) -> None:
         """Takes what the detector heard. Never waits."""
         match event.type:
             case VADEventType.START_OF_SPEECH:
@@ -69,12 +70,12 @@ class _Hearing:
             case VADEventType.END_OF_SPEECH:
                 self._end(event)
 
-    def _consider(self, event: VADEvent) -> None:
-        if not event.raw_accumulated_silence:
+    def _consider(self, event: Heard) -> None:
+        if not event.hush_s:
             self._forget()
         elif (
             self._ahead is None
-            and event.raw_accumulated_silence >= self._after_s
+            and event.hush_s >= self._after_s
             and event.speech_duration <= _LONGEST_S
         ):
             self._ahead = asyncio.create_task(
@@ -87,7 +88,7 @@ class _Hearing:
             self._ahead.cancel()
             self._ahead = None
 
-    def _end(self, event: VADEvent) -> None:
+    def _end(self, event: Heard) -> None:
         ended_at = time.time() - event.silence_duration - event.inference_duration
         self.told.put_nowait(SpeechEvent(SpeechEventType.END_OF_SPEECH, speech_end_time=ended_at))
         heard = self._ahead or asyncio.create_task(self._hear(event.frames), name="STT")

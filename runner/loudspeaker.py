@@ -1,15 +1,20 @@
 """The agent's voice in a room, sent while there is something to say and only then.
 
 LiveKit's own output gives its track a queue, which feeds silence to the encoder for ever; that is
-half of what a call costs that is at rest.
+half of what a call costs that is at rest. Whoever holds the voice's words is told how far it is.
 """
 
 import asyncio
 import logging
 import time
+from collections import deque
 
 from livekit import rtc
+from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 from livekit.agents.voice import io
+
+from runner.native_audio import RealtimeSource
+from runner.subtitles import Subtitles
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +23,7 @@ RATE_HZ = 24_000
 
 _FRAME_S = 0.01  # a track without a queue takes no others
 _FRAME_BYTES = 2 * int(RATE_HZ * _FRAME_S)
+_PACKET_BYTES = 2 * _FRAME_BYTES  # of the encoder: a frame alone would wait for the next one
 _LATE_S = 0.2  # more than that, as after a pause, is not made up for
 _TRACK = "agent"
 
@@ -32,17 +38,24 @@ class Loudspeaker(io.AudioOutput):
             capabilities=io.AudioOutputCapabilities(pause=True),
         )
         self._room = room
-        self._source = rtc.AudioSource(RATE_HZ, 1, queue_size_ms=0)
+        self._source = RealtimeSource(RATE_HZ)
+        self._subtitles: Subtitles | None = None
         self._heard = asyncio.Event()  # somebody has subscribed
-        self._sound = bytearray()
-        self._played_s = 0.0
-        self._due = 0.0  # when the next frame leaves, on the monotonic clock
-        self._whole = False  # nothing is added to what is being said
+        self._packets: deque[bytes] = deque()
+        self._rest = b""  # less than a packet
+        self._given_s = self._played_s = 0.0
+        self._due = 0.0  # when the next packet leaves, on the monotonic clock
+        self._whole = False  # nothing is added to what is being said …
+        self._truncated = False  # … though its text goes on
         self._more = asyncio.Event()
         self._playing: asyncio.Task[None] | None = None
         self._unpaused = asyncio.Event()
         self._unpaused.set()
         self._publishing = asyncio.create_task(self._publish(), name="loudspeaker's track")
+
+    def show(self, subtitles: Subtitles) -> None:
+        """``subtitles`` have the words of what is said from now on."""
+        self._subtitles = subtitles
 
     async def _publish(self) -> None:
         """Shows the track to the room; what is said waits until the caller has it."""
@@ -69,16 +82,31 @@ class Loudspeaker(io.AudioOutput):
         while self._whole and self._playing is not None:
             await asyncio.wait([self._playing])  # what was said before is heard out first
         await super().capture_frame(frame)
-        self._sound += frame.data.cast("B")
+        self._cut(self._rest + frame.data.tobytes())
+        self._given_s += frame.duration
+        for clause in frame.userdata.get(USERDATA_TIMED_TRANSCRIPT, ()):
+            if self._subtitles:
+                self._subtitles.clause(clause)
         self._more.set()
         if self._playing is None:
             self._whole = False
             self._playing = asyncio.create_task(self._play(), name="loudspeaker")
 
+    def _cut(self, sound: bytes) -> None:
+        whole = len(sound) - len(sound) % _PACKET_BYTES
+        for at in range(0, whole, _PACKET_BYTES):
+            self._packets.append(sound[at : at + _PACKET_BYTES])
+        self._rest = sound[whole:]
+
+    def _mark_input_truncated(self) -> None:
+        self._truncated = True
+
     def flush(self) -> None:
         super().flush()
         self._whole = True
         self._more.set()
+        if self._subtitles and not self._truncated:
+            self._subtitles.sound(self._given_s)
 
     def clear_buffer(self) -> None:
         if self._playing is not None:
@@ -98,27 +126,37 @@ class Loudspeaker(io.AudioOutput):
         while samples := await self._next():
             if self._played_s == 0:
                 self.on_playback_started(created_at=time.time())
+            if self._subtitles:
+                self._subtitles.heard(self._played_s)
             if time.monotonic() - self._due > _LATE_S:
                 self._due = time.monotonic()
-            self._due += _FRAME_S
-            self._played_s += _FRAME_S
-            await self._source.capture_frame(rtc.AudioFrame(samples, RATE_HZ, 1, _FRAME_BYTES // 2))
+            for at in range(0, len(samples), _FRAME_BYTES):
+                self._source.send(samples[at : at + _FRAME_BYTES])
+                self._due += _FRAME_S
+                self._played_s += _FRAME_S
             await asyncio.sleep(max(self._due - time.monotonic(), 0))
         self._over(interrupted=False)
 
     async def _next(self) -> bytes:
-        """The next frame, the last one filled up with silence; empty: there is no more."""
+        """The next packet, the last one filled up with silence; empty: there is no more."""
         await self._unpaused.wait()
-        while len(self._sound) < _FRAME_BYTES and not self._whole:
+        while not self._packets and not self._whole:
             self._more.clear()
             await self._more.wait()
             self._due = time.monotonic()
-        samples = bytes(self._sound[:_FRAME_BYTES])
-        del self._sound[:_FRAME_BYTES]
-        return samples and samples.ljust(_FRAME_BYTES, b"\0")
+        if self._packets:
+            return self._packets.popleft()
+        rest, self._rest = self._rest, b""
+        return rest and rest.ljust(_PACKET_BYTES, b"\0")
 
     def _over(self, *, interrupted: bool) -> None:
-        played_s, self._played_s = self._played_s, 0.0
-        self._sound.clear()
+        played_s, self._played_s, self._given_s = self._played_s, 0.0, 0.0
+        complete = not interrupted and not self._truncated
+        words = self._subtitles.end(complete=complete) if self._subtitles else None
+        self._truncated = False
+        self._packets.clear()
+        self._rest = b""
         self._playing = None
-        self.on_playback_finished(playback_position=played_s, interrupted=interrupted)
+        self.on_playback_finished(
+            playback_position=played_s, interrupted=interrupted, synchronized_transcript=words
+        )

@@ -5,20 +5,20 @@ voices; nobody else wants it where the detector's events carry the sound.
 """
 
 import asyncio
-from collections.abc import Callable
 
 from livekit import rtc
 from livekit.agents.voice import io
 
 from runner.detector import RATE_HZ, WINDOW_S
+from runner.native_audio import Hear, RealtimeStream
 
-Hear = Callable[[rtc.AudioFrame], None]
+_WINDOW_MS = round(1000 * WINDOW_S)  # a frame is a window of the detector, which never waits
 
 
 class Microphone(io.AudioInput):
     """The microphone of the participant ``identity``, on whatever track it is; 16 kHz, mono.
 
-    ``hear`` is given each frame; without it, the session is.
+    ``hear`` is given each window of the detector, in LiveKit's thread; without it, the session is.
     """
 
     def __init__(self, room: rtc.Room, identity: str, hear: Hear | None) -> None:
@@ -26,8 +26,9 @@ class Microphone(io.AudioInput):
         self._room = room
         self._identity = identity
         self._frames: asyncio.Queue[rtc.AudioFrame] = asyncio.Queue()
-        self._hear = hear or self._frames.put_nowait
-        self._listening: asyncio.Task[None] | None = None
+        self._hear = hear or self._pass_on
+        self._loop = asyncio.get_running_loop()
+        self._stream: RealtimeStream | None = None
         room.on("track_subscribed", self._on_track)
         for participant in room.remote_participants.values():
             for publication in participant.track_publications.values():
@@ -43,8 +44,12 @@ class Microphone(io.AudioInput):
         self._stop()
 
     def _stop(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
+        if self._stream is not None:
+            self._stream.close()
+
+    def _pass_on(self, samples: bytes) -> None:
+        frame = rtc.AudioFrame(samples, RATE_HZ, 1, len(samples) // 2)
+        self._loop.call_soon_threadsafe(self._frames.put_nowait, frame)
 
     def _on_track(
         self,
@@ -58,15 +63,4 @@ class Microphone(io.AudioInput):
             and publication.source == rtc.TrackSource.SOURCE_MICROPHONE
         ):
             self._stop()
-            self._listening = asyncio.create_task(self._listen(track), name="microphone")
-
-    async def _listen(self, track: rtc.Track) -> None:
-        window_ms = round(1000 * WINDOW_S)  # a frame is a window of the detector, which never waits
-        stream = rtc.AudioStream(
-            track, sample_rate=RATE_HZ, num_channels=1, frame_size_ms=window_ms
-        )
-        try:
-            async for event in stream:
-                self._hear(event.frame)
-        finally:
-            await stream.aclose()
+            self._stream = RealtimeStream(track, RATE_HZ, _WINDOW_MS, self._hear)

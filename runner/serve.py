@@ -37,6 +37,7 @@ from runner.rooms import Rooms
 from runner.stack import Running, needs, stack
 from runner.status import Status
 from runner.store import Store
+from runner.studio import Studio
 from runner.switchboard import Switchboard
 from runner.timeline import Timeline
 from runner.upkeep import Upkeep
@@ -118,7 +119,8 @@ async def _serve(config: Config, stopping: Stopping) -> None:
             def lost(room: str) -> None:
                 rescue.lost(room, killed=worker.killed(room))
 
-            switchboard, line = await _switchboard(config, seen, lost, exits)
+            http = await exits.enter_async_context(aiohttp.ClientSession())
+            switchboard, line = await _switchboard(config, http, seen, lost, exits)
             entry = Entry(config, running.endpoints.postgres_socket, line, worker_id)
             worker = Worker(entry, running.keys)
             status = Status(config, running, store)
@@ -143,6 +145,7 @@ async def _serve(config: Config, stopping: Stopping) -> None:
                 await indexing.looked(config.deployment.ready_timeout_s)
         await exits.enter_async_context(rescue.running())
         await exits.enter_async_context(Upkeep(config, store, rooms).running())
+        _background(Studio(config, store, http, switchboard.state).record(), exits)
         await _announce(config, status, time.monotonic() - began)
         stopping.drains = True
         await _until(running.failed(), stopping.asked.wait())
@@ -186,10 +189,9 @@ def _seen(config: Config, exits: AsyncExitStack) -> Seen:
 
 
 async def _switchboard(
-    config: Config, seen: Seen, lost: Lost, exits: AsyncExitStack
+    config: Config, http: aiohttp.ClientSession, seen: Seen, lost: Lost, exits: AsyncExitStack
 ) -> tuple[Switchboard, Path]:
     """The permits and breakers of all calls, and the socket at which calls find them."""
-    http = await exits.enter_async_context(aiohttp.ClientSession())
     switchboard = await exits.enter_async_context(build.switchboard(config, http, seen.metrics))
     folder = exits.enter_context(TemporaryDirectory(prefix="runner-"))  # a short path, ours alone
     path = Path(folder, "switchboard")

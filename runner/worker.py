@@ -34,6 +34,7 @@ from runner.livekit_server import Keys
 from runner.loudspeaker import Loudspeaker
 from runner.microphone import Microphone
 from runner.sessions import UserSession
+from runner.subtitles import Subtitles
 
 log = logging.getLogger(__name__)
 
@@ -115,11 +116,16 @@ class Entry:
             room_options=RoomOptions(
                 audio_input=False,
                 audio_output=False,
-                text_output=TextOutputOptions(next_in_chain=captions),
+                text_output=TextOutputOptions(sync_transcription=False, next_in_chain=captions),
             ),
             session_host=False,  # else any participant may ask for the prompt and the history
             record=False,
         )
+        shown = call.session.output.transcription
+        assert shown is not None
+        subtitles = call.session.output.transcription = Subtitles(shown)
+        stack.callback(subtitles.close)
+        loudspeaker.show(subtitles)
         await call.greet()
 
 

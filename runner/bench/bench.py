@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from runner import __version__, database
-from runner.bench import pareto, report
+from runner.bench import knee, objectives, pareto, report
 from runner.bench.arms import arms, check_installed
 from runner.bench.results import Folder, Results, Run
 from runner.bench.room import Rooms
 from runner.bench.rounds import Bench
-from runner.bench.summary import table
+from runner.bench.summary import groups, names, table
 from runner.bench.voices import Voices, voices
 from runner.bench.watch import Watch
 from runner.config import BenchTask, Config
@@ -36,8 +36,9 @@ _TABLE_WIDTH = 130  # a narrow terminal wraps it, which is better than columns o
 _MEASURES = ("transport", "turns", "turns_per_minute", "warm_up", "rest_s", "peers")
 
 
-async def main(config: Config) -> int:
+async def main(config: Config) -> float | tuple[float, ...]:
     """Measures the rounds that are missing, and writes the report over all that is in the folder.
+    Returns ``task.objectives`` of what was asked for.
 
     Raises:
         RunnerError: a part is not there, or a peer is not installed.
@@ -61,10 +62,13 @@ async def main(config: Config) -> int:
     folder.write_csv()
     results = folder.read()
     Console(width=max(Console().width, _TABLE_WIDTH)).print(table(results))
+    found = groups(results)
+    for line in knee.sentences(found, names(found, results)):
+        print(line)
     print(f"The report: {report.write(results, folder.path)}")
     if task.pick:
         _pick(results, task)
-    return 0
+    return objectives.value(found, (run.run, task.arms[0], task.callers), task.objectives)
 
 
 def _pick(results: Results, task: BenchTask) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from runner.audio import Samples, sound_bounds
 from runner.bench import wire
-from runner.bench.voices import Utterance
+from runner.bench.voices import Utterance, noise
 from runner.bench.wire import CALLER_RATE_HZ, FRAME_SAMPLES, Line
 
 _FRAME_S = FRAME_SAMPLES / CALLER_RATE_HZ
@@ -120,7 +120,7 @@ class LineCaller(Caller):
         self._frames: deque[bytes] = deque()
         self._sent: asyncio.Future[float] | None = None
         self._listening = asyncio.create_task(self._listen(), name="caller")
-        self._silence = _noise()
+        self._silence = noise(FRAME_SAMPLES).tobytes()
         microphones.callers.append(self)
 
     async def _say(self, utterance: Utterance) -> float:
@@ -191,7 +191,3 @@ class Microphones:
             self.late_s = max(self.late_s, now - due)
             for caller in self.callers:
                 caller.tick(now)
-
-
-def _noise() -> bytes:
-    return np.random.default_rng(0).integers(-12, 13, FRAME_SAMPLES).astype(np.int16).tobytes()

@@ -1,4 +1,5 @@
-"""Plots as inline SVG: lines over an axis, and bars of stages. Nothing is loaded from anywhere."""
+"""Plots as SVG: lines over an axis, and bars of parts. Each is whole: a page may hold it, or a file
+of its own. Nothing is loaded from anywhere."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +10,17 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4
 """Told apart by the colour-blind too (Okabe and Ito, 2008)."""
 
 _WIDTH, _HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 44
 _ROW = 26
-_LABEL = 210
+_LABEL = 230
 _TICKS = 5
+_KEY, _KEY_ROW, _KEY_GAP = 22, 20, 16  # of a legend's entry: its sample of the line, height, gap
+_LETTER = 6.4  # mean width
+_STYLE = (  # the system's colours: a file follows the reader's light or dark as a page does
+    "<style>.plot{color-scheme:light dark;background:Canvas;color:CanvasText}"
+    ".plot text{font:12px system-ui,sans-serif;fill:currentcolor}"
+    ".plot path{fill:none;stroke-width:2}.plot .grid{stroke:#8884;stroke-width:1}</style>"
+)
 
 
 @dataclass(frozen=True)
@@ -28,19 +36,19 @@ class Series:
 
 @dataclass(frozen=True)
 class Bar:
-    """A row of parts that follow each other, from ``start`` on."""
+    """A row of parts that follow each other."""
 
     name: str
     parts: Sequence[tuple[str, float]]
-    start: float = 0.0
 
 
-def lines(series: Sequence[Series], x_label: str, y_label: str) -> str:
-    """All ``series`` over axes that begin at 0."""
+def lines(series: Sequence[Series], x_label: str, y_label: str, *, whole_x: bool = False) -> str:
+    """All ``series`` over axes that begin at 0. ``whole_x``: things are counted on that axis."""
     points = [point for one in series for point in one.points]
     if not points:
         return ""
-    x_ticks, y_ticks = (_ticks(max(point[at] for point in points)) for at in (0, 1))
+    x_ticks = _ticks(max(x for x, _ in points), least=1 if whole_x else 0)
+    y_ticks = _ticks(max(y for _, y in points))
 
     def place(x: float, y: float) -> tuple[float, float]:
         wide, high = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
@@ -49,19 +57,16 @@ def lines(series: Sequence[Series], x_label: str, y_label: str) -> str:
     drawn = []
     for tick in x_ticks:
         x, y = place(tick, 0)
-        drawn.append(f'<text x="{x:.1f}" y="{y + 16:.1f}" text-anchor="middle">{tick:g}</text>')
+        drawn.append(_text(x, y + 16, f"{tick:g}"))
     for tick in y_ticks:
         x, y = place(0, tick)
         drawn.append(f'<path class="grid" d="M{x:.1f} {y:.1f}H{_WIDTH - _RIGHT}"/>')
-        drawn.append(f'<text x="{x - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+        drawn.append(_text(x - 6, y + 4, f"{tick:g}", "end"))
     drawn += [_line(one, [place(*point) for point in one.points]) for one in series]
-    drawn.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 8}" text-anchor="middle">{x_label}</text>')
-    middle = _HEIGHT / 2
-    drawn.append(
-        f'<text x="14" y="{middle}" text-anchor="middle" '
-        f'transform="rotate(-90 14 {middle})">{y_label}</text>'
-    )
-    return _svg(drawn, _HEIGHT) + legend([(one.name, one.colour) for one in series])
+    drawn.append(_text(_WIDTH / 2, _HEIGHT - 8, x_label))
+    turned = f'<g transform="translate(14 {_HEIGHT / 2}) rotate(-90)">{_text(0, 0, y_label)}</g>'
+    keys = [(one.name, one.colour, one.dashed) for one in series if one.points]
+    return _svg([*drawn, turned], _HEIGHT, keys, f"{y_label}, by {x_label}")
 
 
 def bars(rows: Sequence[Bar], x_label: str) -> str:
@@ -70,35 +75,28 @@ def bars(rows: Sequence[Bar], x_label: str) -> str:
         return ""
     names = list(dict.fromkeys(name for row in rows for name, _ in row.parts))
     colours = dict(zip(names, COLOURS, strict=False))
-    ticks = _ticks(max(row.start + sum(size for _, size in row.parts) for row in rows))
+    ticks = _ticks(max(sum(size for _, size in row.parts) for row in rows))
     scale = (_WIDTH - _LABEL - _RIGHT) / ticks[-1]
     bottom = _TOP + _ROW * len(rows)
     drawn = []
     for tick in ticks:
         x = _LABEL + tick * scale
         drawn.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/>')
-        drawn.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>')
+        drawn.append(_text(x, bottom + 16, f"{tick:g}"))
     for at, row in enumerate(rows):
-        y, x = _TOP + _ROW * at, _LABEL + row.start * scale
-        text = escape(row.name)
-        drawn.append(f'<text x="{_LABEL - 8}" y="{y + 17}" text-anchor="end">{text}</text>')
+        y, x = _TOP + _ROW * at, float(_LABEL)
+        drawn.append(_text(_LABEL - 8, y + 17, _fitted(row.name, _LABEL - 8), "end"))
         for name, size in row.parts:
-            tip = f"<title>{escape(name)}: {size:.3f}</title>"
-            width = max(size * scale, 0)
+            tip = f"<title>{escape(name)}: {size:.3g}</title>"
+            width = size * scale
             drawn.append(
                 f'<rect x="{x:.1f}" y="{y + 3}" width="{width:.1f}" height="{_ROW - 6}" '
                 f'fill="{colours[name]}">{tip}</rect>'
             )
             x += width
-    middle = (_LABEL + _WIDTH) / 2
-    drawn.append(f'<text x="{middle}" y="{bottom + 36}" text-anchor="middle">{x_label}</text>')
-    return _svg(drawn, bottom + 44) + legend(list(colours.items()))
-
-
-def legend(entries: Sequence[tuple[str, str]]) -> str:
-    """Colours and what they stand for."""
-    items = [f'<li style="--c:{colour}">{escape(name)}</li>' for name, colour in entries]
-    return f'<ul class="legend">{"".join(items)}</ul>'
+    drawn.append(_text((_LABEL + _WIDTH) / 2, bottom + 36, x_label))
+    keys = [(name, colour, False) for name, colour in colours.items()]
+    return _svg(drawn, bottom + 44, keys, x_label)
 
 
 def shares(values: Sequence[float]) -> list[tuple[float, float]]:
@@ -111,10 +109,11 @@ def shares(values: Sequence[float]) -> list[tuple[float, float]]:
 
 
 def _line(series: Series, places: list[tuple[float, float]]) -> str:
+    if not places:
+        return ""
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-    dash = ' stroke-dasharray="5 4"' if series.dashed else ""
     tip = f"<title>{escape(series.name)}</title>"
-    drawn = f'<path fill="none" stroke="{series.colour}"{dash} d="{path}">{tip}</path>'
+    drawn = f'<path stroke="{series.colour}"{_dash(series.dashed)} d="{path}">{tip}</path>'
     if series.marked:
         for (x, y), (_, value) in zip(places, series.points, strict=True):
             tip = f"<title>{escape(series.name)}: {value:.3g}</title>"
@@ -124,15 +123,46 @@ def _line(series: Series, places: list[tuple[float, float]]) -> str:
     return drawn
 
 
-def _svg(drawn: Sequence[str], height: float) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">{"".join(drawn)}</svg>'
+def _dash(dashed: bool) -> str:  # noqa: FBT001  the one thing that it is told
+    return ' stroke-dasharray="5 4"' if dashed else ""
 
 
-def _ticks(top: float) -> list[float]:
-    """Round numbers from 0 to ``top`` or a little more."""
+def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _fitted(text: str, width: float) -> str:
+    most = int(width / _LETTER)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _svg(
+    drawn: Sequence[str], height: float, keys: Sequence[tuple[str, str, bool]], label: str
+) -> str:
+    """With the legend of ``keys`` (name, colour, dashed) below, in as many rows as it needs."""
+    x, y, legend = float(_LEFT), height + _KEY_ROW / 2, []
+    for full, colour, dashed in keys:
+        name = _fitted(full, _WIDTH - _LEFT - _KEY)
+        wide = _KEY + len(name) * _LETTER
+        if x > _LEFT and x + wide > _WIDTH:
+            x, y = float(_LEFT), y + _KEY_ROW
+        sample = f'd="M{x:.1f} {y - 4:.1f}h16" stroke="{colour}"{_dash(dashed)}'
+        legend += [f'<path style="stroke-width:4" {sample}/>', _text(x + _KEY, y, name, "start")]
+        x += wide + _KEY_GAP
+    whole = y + _KEY_ROW / 2
+    return (
+        f'<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'aria-label="{escape(label)}" width="{_WIDTH}" height="{whole:g}" '
+        f'viewBox="0 0 {_WIDTH} {whole:g}">{_STYLE}{"".join([*drawn, *legend])}</svg>'
+    )
+
+
+def _ticks(top: float, least: float = 0) -> list[float]:
+    """Round numbers from 0 to ``top`` or a little more, ``least`` or more apart."""
     if top <= 0:
         return [0.0, 1.0]
-    raw = top / _TICKS
+    raw = max(top / _TICKS, least)
     scale = 10.0 ** math.floor(math.log10(raw))
-    step = next(scale * nice for nice in (1, 2, 2.5, 5, 10) if scale * nice >= raw)
+    nice = (1, 2, 5, 10) if least else (1, 2, 2.5, 5, 10)
+    step = next(scale * one for one in nice if scale * one >= raw)
     return [step * at for at in range(math.ceil(top / step - 1e-9) + 1)]

@@ -13,9 +13,9 @@ from livekit import rtc
 
 from runner.audio import resample
 from runner.bench.caller import Caller
-from runner.bench.voices import Utterance
+from runner.bench.voices import Utterance, noise
 from runner.bench.wire import CALLER_RATE_HZ
-from runner.call import RATE_HZ, Mouth
+from runner.call import FRAME_SAMPLES, RATE_HZ, Mouth
 from runner.config import Config
 from runner.errors import CallError
 from runner.livekit_server import Keys
@@ -101,7 +101,7 @@ class RoomCaller(Caller):
         async with asyncio.timeout(_ANSWERS_S):
             await room.connect(rooms.config.livekit.url, rooms.token(agent))
             self._exits.push_async_callback(room.disconnect)
-            self._mouth = Mouth()
+            self._mouth = Mouth(noise(FRAME_SAMPLES))
             track = rtc.LocalAudioTrack.create_audio_track("microphone", self._mouth.source)
             options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
             await room.local_participant.publish_track(track, options)

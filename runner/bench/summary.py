@@ -22,6 +22,11 @@ class Group:
     turns: list[Turn] = field(default_factory=list)
 
     @property
+    def callers(self) -> int:
+        """At once."""
+        return self.key[2]
+
+    @property
     def counted(self) -> list[Round]:
         """Rounds that are not void."""
         return [one for one in self.rounds if not one.void]
@@ -67,6 +72,10 @@ class Group:
     def memory_mb(self) -> float | None:
         return _mean([one.memory for one in self.counted])
 
+    def mean(self, fact: str) -> float | None:
+        """Of a number in all its rounds: what void ones took says why they are void."""
+        return _mean([getattr(one, fact) for one in self.rounds])
+
     def wait(self, share: float) -> Figure | None:
         """A percentile of what callers waited, in seconds."""
         return percentile(self.waits_s, share) if self.waits_s else None
@@ -83,6 +92,21 @@ def groups(results: Results) -> list[Group]:
         if (turn.run, turn.arm, turn.callers, turn.round) in valid:
             found[(turn.run, turn.arm, turn.callers)].turns.append(turn)
     return list(found.values())
+
+
+def names(found: Sequence[Group], results: Results) -> dict[tuple[str, str], str]:
+    """What a run's arm is called: with its label where there are several runs."""
+    several = len({group.key[0] for group in found}) > 1
+    labels = results.labels()
+    return {
+        (run, arm): f"{arm} ({labels[run]})" if several else arm
+        for run, arm, _ in (group.key for group in found)
+    }
+
+
+def by_callers(found: Sequence[Group], key: tuple[str, str]) -> list[Group]:
+    """Those of a run's arm, the fewest callers first."""
+    return sorted((g for g in found if g.key[:2] == key), key=lambda group: group.callers)
 
 
 def against(group: Group, all_groups: Sequence[Group], arm: str, share: float) -> Figure | None:

@@ -63,6 +63,13 @@ class Voices:
     digest: str
 
 
+def noise(count: int, seed: int = 0) -> Samples:
+    """So many samples of a microphone in a quiet room."""
+    draw = np.random.default_rng(seed)
+    faint: Samples = draw.integers(-_NOISE, _NOISE + 1, count).astype(np.int16)
+    return faint
+
+
 async def voices(cache_dir: Path) -> Voices:
     """The callers' audio, from ``cache_dir`` where it was made before.
 
@@ -114,8 +121,7 @@ def _said(speak: Speak, phrase: str, seed: int) -> Samples:
             bounds = sound_bounds(spoken)
             parts.append(spoken[bounds[0] : bounds[1] + 1] if bounds else spoken)
     whole = np.concatenate(parts).astype(np.int32)
-    noise = np.random.default_rng(seed).integers(-_NOISE, _NOISE + 1, len(whole))
-    loud: Samples = np.clip(whole + noise, -32768, 32767).astype(np.int16)
+    loud: Samples = np.clip(whole + noise(len(whole), seed), -32768, 32767).astype(np.int16)
     return loud
 
 

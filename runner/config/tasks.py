@@ -126,11 +126,16 @@ class Peer(Strict):
     turn: Literal["defaults", "same"] = "defaults"
 
 
+Objective = Literal["p50_s", "p95_s", "cpu_s", "memory_mb", "false_ends"]
+"""What a sweep may make small: what callers wait, CPU seconds a call-minute, memory with all calls,
+and the share of hesitations that are taken for the end of a turn."""
+
+
 @dataclass(frozen=True)
 class BenchTask(Strict):
     """Measure what callers wait for. ``arms``: who is called, in turn: ``runner`` is this agent,
     the others are ``peers``. ``pick``: the name of the preset that is written; empty: none.
-    ``p95_s``: what a pick may take.
+    ``p95_s``: what a pick may take. ``objectives``: what a sweeper that optimises is told.
     """
 
     name: Literal["bench"]
@@ -148,6 +153,7 @@ class BenchTask(Strict):
     resume: bool
     pick: str
     p95_s: Seconds
+    objectives: Annotated[list[Objective], Len(1)]
 
 
 Task = Annotated[

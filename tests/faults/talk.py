@@ -218,10 +218,11 @@ async def talk(
     agent: Agent | None = None,
     pace: float = _PACE,
     hears: bool = False,
+    keeps: bool = False,
     beside: Talk | None = None,
 ) -> AsyncIterator[Talk]:
     """A conversation; ``beside`` another, with whom it shares servers and switchboard. ``hears``:
-    the caller has a microphone."""
+    the caller has a microphone. ``keeps``: the sound of what is always the same is kept."""
     async with AsyncExitStack() as stack:
         settings = beside.config if beside else composed(*overrides)
         http = await stack.enter_async_context(aiohttp.ClientSession())
@@ -234,7 +235,8 @@ async def talk(
                 build.switchboard(settings, http, metrics)
             )
         embedder = Embedder(settings.rag.embedding_url, settings.rag.embedding_model)
-        session = agent_session(settings, switchboard, http, nothing, embedder.embed)
+        kept = await build.kept(settings, settings.agent.greeting) if keeps else None
+        session = agent_session(settings, switchboard, http, nothing, embedder.embed, kept)
         ear, mic = Ear(pace), Mic()
         session.input.audio, session.output.audio = mic if hears else None, ear
         if not hears:  # no last words are on their way

@@ -5,9 +5,9 @@ import asyncio
 import numpy as np
 import pytest
 from livekit import rtc
-from livekit.agents.vad import VADEvent, VADEventType
+from livekit.agents.vad import VADEventType
 
-from runner.detector import RATE_HZ, WINDOW_S, WINDOW_SAMPLES, Activity, Detector
+from runner.detector import RATE_HZ, WINDOW_S, WINDOW_SAMPLES, Activity, Detector, Heard
 
 START, END = VADEventType.START_OF_SPEECH, VADEventType.END_OF_SPEECH
 SILENCE_S, LONGEST_S, PAUSE_S = 0.25, 5.0, 0.5
@@ -19,11 +19,11 @@ class Caller:
 
     def __init__(self, longest_s: float = LONGEST_S) -> None:
         self.activity = Activity(SILENCE_S, longest_s, PAUSE_S)
-        self.told: list[VADEvent] = []
+        self.told: list[Heard] = []
 
-    def speaks(self, seconds: float, probability: float = 0.9) -> None:
+    def speaks(self, seconds: float, probability: float = 0.9, sound: bytes = NOISE) -> None:
         for _ in range(round(seconds / WINDOW_S)):
-            self.told += self.activity.window(NOISE, probability)
+            self.told += self.activity.window(sound, probability)
 
     def pauses(self, seconds: float) -> None:
         self.speaks(seconds, probability=0.1)
@@ -31,7 +31,7 @@ class Caller:
     def turns(self) -> list[VADEventType]:
         return [event.type for event in self.told if event.type in {START, END}]
 
-    def ends(self) -> list[VADEvent]:
+    def ends(self) -> list[Heard]:
         return [event for event in self.told if event.type is END]
 
 
@@ -61,7 +61,22 @@ def test_the_first_window_of_a_silence_is_told_at_once() -> None:
     caller = Caller()
     caller.speaks(1.0)
     caller.pauses(WINDOW_S)
-    assert caller.told[-1].raw_accumulated_silence == WINDOW_S
+    assert caller.told[-1].hush_s == WINDOW_S
+
+
+@pytest.mark.parametrize(
+    ("probability", "level", "fades"), [(0.9, 40, True), (0.97, 40, False), (0.9, 60, False)]
+)
+def test_speech_fades_before_it_is_silent(probability: float, level: int, fades: bool) -> None:
+    caller, loud = Caller(), np.full(WINDOW_SAMPLES, 1_000, np.int16).tobytes()
+    caller.speaks(1.0, sound=loud)
+    assert caller.told[-1].hush_s == 0
+    faint = np.full(WINDOW_SAMPLES, level, np.int16).tobytes()
+    caller.speaks(2 * WINDOW_S, probability, faint)
+    assert caller.told[-1].hush_s == (2 * WINDOW_S if fades else 0)
+    assert caller.told[-1].raw_accumulated_silence == 0
+    caller.speaks(WINDOW_S, sound=loud)
+    assert caller.told[-1].hush_s == 0
 
 
 def test_a_click_is_no_speech_and_a_doubt_no_silence() -> None:

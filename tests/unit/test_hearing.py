@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from livekit import rtc
 from livekit.agents.stt import SpeechEvent, SpeechEventType
-from livekit.agents.vad import VADEvent, VADEventType
+from livekit.agents.vad import VADEventType
 
 from runner.chains import Transcript
+from runner.detector import Heard
 from runner.hearing import transcripts
 
 WINDOW_S, RATE_HZ = 0.032, 16_000
@@ -47,12 +48,12 @@ class Detector:
     """Says what the test tells it."""
 
     def __init__(self) -> None:
-        self.tell: Callable[[VADEvent], None] = lambda _: None
+        self.tell: Callable[[Heard], None] = lambda _: None
         self.frames: list[rtc.AudioFrame] = []
         self.spoken_s = 0.0
 
     @contextmanager
-    def listened(self, listener: Callable[[VADEvent], None]) -> Iterator[None]:
+    def listened(self, listener: Callable[[Heard], None]) -> Iterator[None]:
         self.tell = listener
         yield
 
@@ -69,7 +70,7 @@ class Detector:
             self._event(VADEventType.INFERENCE_DONE, silence_s=(number + 1) * WINDOW_S)
 
     def ends(self) -> None:
-        event = VADEvent(VADEventType.END_OF_SPEECH, 0, 0.0, self.spoken_s, 0.25)
+        event = Heard(VADEventType.END_OF_SPEECH, 0, 0.0, self.spoken_s, 0.25)
         event.frames, self.frames, self.spoken_s = self.frames, [], 0.0
         self.tell(event)
 
@@ -78,8 +79,7 @@ class Detector:
         frame = rtc.AudioFrame(samples.tobytes(), RATE_HZ, 1, len(samples))
         self.frames.append(frame)
         self.spoken_s += WINDOW_S
-        event = VADEvent(kind, 0, 0.0, self.spoken_s, silence_s, [frame])
-        event.raw_accumulated_silence = silence_s
+        event = Heard(kind, 0, 0.0, self.spoken_s, silence_s, [frame], hush_s=silence_s)
         self.tell(event)
 
 

@@ -1,4 +1,4 @@
-"""The agent's voice leaves in real time, in frames of 10 ms, and only while there is one."""
+"""The agent's voice leaves in real time, in packets of 20 ms, and only while there is one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 from livekit import rtc
+from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 from livekit.agents.voice.io import PlaybackFinishedEvent
 
 from runner import loudspeaker
 from runner.loudspeaker import RATE_HZ, Loudspeaker
 
 FRAME = RATE_HZ // 100  # samples
+PACKET = 2 * FRAME
 
 
 class Room:
@@ -25,12 +27,33 @@ class Room:
     async def publish_track(self, *_: object) -> SimpleNamespace:
         return SimpleNamespace(wait_for_subscription=self.heard.wait)
 
-    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
-        assert (frame.sample_rate, frame.samples_per_channel) == (RATE_HZ, FRAME)
-        self.sent.append(bytes(frame.data))
+    def send(self, frame: bytes) -> None:
+        assert len(frame) == 2 * FRAME
+        self.sent.append(frame)
 
     async def aclose(self) -> None:
         """There is nothing to close."""
+
+
+class Words:
+    """In the place of the subtitles."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+        self.heard_s: list[float] = []
+
+    def clause(self, clause: str) -> None:
+        self.told.append(clause)
+
+    def sound(self, seconds: float) -> None:
+        self.told.append(("sound", seconds))
+
+    def heard(self, at_s: float) -> None:
+        self.heard_s.append(at_s)
+
+    def end(self, *, complete: bool) -> str:
+        self.told.append(("end", complete))
+        return "what was shown"
 
 
 class Said:
@@ -42,9 +65,10 @@ class Said:
         self.ended: list[PlaybackFinishedEvent] = []
         self.speaker.on("playback_finished", self.ended.append)
 
-    async def say(self, samples: int) -> None:
-        pcm = b"\1\0" * samples
-        await self.speaker.capture_frame(rtc.AudioFrame(pcm, RATE_HZ, 1, samples))
+    async def say(self, samples: int, clause: str = "") -> None:
+        userdata = {USERDATA_TIMED_TRANSCRIPT: [clause]} if clause else {}
+        frame = rtc.AudioFrame(b"\1\0" * samples, RATE_HZ, 1, samples, userdata=userdata)
+        await self.speaker.capture_frame(frame)
 
     async def sent(self, frames: int) -> None:
         async with asyncio.timeout(5):
@@ -55,7 +79,7 @@ class Said:
 @pytest.fixture
 async def said(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Said]:
     room = Room()
-    monkeypatch.setattr(loudspeaker.rtc, "AudioSource", lambda *_, **__: room)
+    monkeypatch.setattr(loudspeaker, "RealtimeSource", lambda _: room)
     monkeypatch.setattr(
         loudspeaker.rtc.LocalAudioTrack, "create_audio_track", lambda *_: "the track"
     )
@@ -66,17 +90,17 @@ async def said(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Said]:
 
 
 async def test_all_is_played_and_the_last_frame_filled_with_silence(said: Said) -> None:
-    await said.say(2 * FRAME + FRAME // 2)
+    await said.say(PACKET + FRAME // 2)
     said.speaker.flush()
     played = await said.speaker.wait_for_playout()
-    assert b"".join(said.room.sent) == b"\1\0" * (5 * FRAME // 2) + b"\0" * FRAME
-    assert (played.playback_position, played.interrupted) == (pytest.approx(0.03), False)
+    assert b"".join(said.room.sent) == b"\1\0" * (5 * FRAME // 2) + b"\0\0" * (3 * FRAME // 2)
+    assert (played.playback_position, played.interrupted) == (pytest.approx(0.04), False)
 
 
 async def test_nothing_leaves_before_a_caller_has_the_track(said: Said) -> None:
     said.room.heard.clear()
     late = Said(said.room)
-    saying = asyncio.create_task(late.say(FRAME))
+    saying = asyncio.create_task(late.say(PACKET))
     for _ in range(20):
         await asyncio.sleep(0)
     assert not saying.done()
@@ -86,11 +110,11 @@ async def test_nothing_leaves_before_a_caller_has_the_track(said: Said) -> None:
     await late.speaker.aclose()
 
 
-async def test_a_frame_waits_until_it_is_whole_or_the_last(said: Said) -> None:
-    await said.say(FRAME + 1)
-    await said.sent(1)
-    await said.say(FRAME - 1)
+async def test_a_packet_waits_until_it_is_whole_or_the_last(said: Said) -> None:
+    await said.say(PACKET + 1)
     await said.sent(2)
+    await said.say(PACKET - 1)
+    await said.sent(4)
     assert said.ended == []
 
 
@@ -106,23 +130,47 @@ async def test_what_is_interrupted_stops_at_once_and_tells_how_far_it_came(said:
     sent = len(said.room.sent)
     [end] = said.ended
     assert (end.playback_position, end.interrupted) == (pytest.approx(sent / 100), True)
-    await said.say(FRAME)
+    await said.say(PACKET)
     said.speaker.flush()
     await said.speaker.wait_for_playout()
-    assert len(said.room.sent) == sent + 1
+    assert len(said.room.sent) == sent + 2
 
 
 async def test_a_pause_holds_what_is_left(said: Said) -> None:
-    await said.say(5 * FRAME)
+    await said.say(5 * PACKET)
     said.speaker.flush()
     await said.sent(1)
     said.speaker.pause()
     sent = len(said.room.sent)
-    await asyncio.sleep(0.03)
-    assert len(said.room.sent) <= sent + 1
+    await asyncio.sleep(0.05)
+    assert len(said.room.sent) <= sent + 2
     said.speaker.resume()
     await said.speaker.wait_for_playout()
-    assert len(said.room.sent) == 5
+    assert len(said.room.sent) == 10
+
+
+async def test_words_go_with_their_sound(said: Said) -> None:
+    subtitles = Words()
+    said.speaker.show(subtitles)  # type: ignore[arg-type]
+    await said.say(2 * PACKET, "One, ")
+    await said.say(PACKET, "two.")
+    said.speaker.flush()
+    played = await said.speaker.wait_for_playout()
+    assert played.synchronized_transcript == "what was shown"
+    assert subtitles.told[:2] == ["One, ", "two."]
+    assert ("sound", pytest.approx(0.06)) in subtitles.told
+    assert subtitles.heard_s == pytest.approx([0.0, 0.02, 0.04])
+    assert subtitles.told[-1] == ("end", True)
+
+
+async def test_a_voice_that_broke_off_says_nothing_of_the_length_of_its_words(said: Said) -> None:
+    subtitles = Words()
+    said.speaker.show(subtitles)  # type: ignore[arg-type]
+    await said.say(PACKET)
+    said.speaker._mark_input_truncated()  # as LiveKit does
+    said.speaker.flush()
+    await said.speaker.wait_for_playout()
+    assert subtitles.told == [("end", False)]
 
 
 async def test_what_is_said_next_is_another_segment(said: Said) -> None:

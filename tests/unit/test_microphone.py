@@ -1,7 +1,7 @@
 """The caller's microphone is heard, whichever track it is on, and nobody else's."""
 
-import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,22 +16,27 @@ MICROPHONE = rtc.TrackSource.SOURCE_MICROPHONE
 CALLER = "caller"
 
 
+class Track:
+    """What comes on it is said by the test."""
+
+    def __init__(self) -> None:
+        self.hear: Callable[[bytes], None] | None = None
+
+    def says(self, words: bytes) -> None:
+        if self.hear:
+            self.hear(words)
+
+
 class Stream:
-    """A track's frames: the test puts them, as words."""
+    """Of a track: whoever opens it hears what is said there."""
 
-    def __init__(self, track: asyncio.Queue[str], **options: Any) -> None:
-        assert options["sample_rate"] == RATE_HZ
-        assert options["frame_size_ms"] == 1000 * WINDOW_S
+    def __init__(self, track: Track, rate_hz: int, frame_ms: int, hear: Any) -> None:
+        assert (rate_hz, frame_ms) == (RATE_HZ, 1000 * WINDOW_S)
         self._track = track
+        track.hear = hear
 
-    def __aiter__(self) -> AsyncIterator[SimpleNamespace]:
-        return self
-
-    async def __anext__(self) -> SimpleNamespace:
-        return SimpleNamespace(frame=await self._track.get())
-
-    async def aclose(self) -> None:
-        """There is nothing to close."""
+    def close(self) -> None:
+        self._track.hear = None
 
 
 class Room(rtc.EventEmitter[str]):
@@ -41,8 +46,8 @@ class Room(rtc.EventEmitter[str]):
         super().__init__()
         self.remote_participants: dict[str, Any] = {}
 
-    def shows(self, identity: str, source: int = MICROPHONE) -> asyncio.Queue[str]:
-        track: asyncio.Queue[str] = asyncio.Queue()
+    def shows(self, identity: str, source: int = MICROPHONE) -> Track:
+        track = Track()
         publication = SimpleNamespace(source=source, track=track)
         tracks = {"sid": publication}
         participant = SimpleNamespace(identity=identity, track_publications=tracks)
@@ -53,12 +58,7 @@ class Room(rtc.EventEmitter[str]):
 
 @pytest.fixture(autouse=True)
 def streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(microphone.rtc, "AudioStream", Stream)
-
-
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
+    monkeypatch.setattr(microphone, "RealtimeStream", Stream)
 
 
 async def test_the_caller_is_heard_and_nobody_else() -> None:
@@ -67,33 +67,31 @@ async def test_the_caller_is_heard_and_nobody_else() -> None:
     Microphone(room, CALLER, heard.append)  # type: ignore[arg-type]
     other = room.shows("other")
     screen = room.shows(CALLER, rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO)
-    for track, word in ((before, "caller"), (other, "other"), (screen, "film")):
-        track.put_nowait(word)
-    await settled()
-    assert heard == ["caller"]
+    for track, words in ((before, b"caller"), (other, b"other"), (screen, b"film")):
+        track.says(words)
+    assert heard == [b"caller"]
 
 
 async def test_who_comes_back_on_another_track_is_heard_there_alone() -> None:
     room, heard = Room(), list[Any]()
     listening = Microphone(room, CALLER, heard.append)  # type: ignore[arg-type]
     first = room.shows(CALLER)
-    await settled()
     second = room.shows(CALLER)
-    await settled()
-    first.put_nowait("old")
-    second.put_nowait("new")
-    await settled()
-    assert heard == ["new"]
+    first.says(b"old")
+    second.says(b"new")
+    assert heard == [b"new"]
     listening.close()
-    second.put_nowait("late")
-    room.shows(CALLER).put_nowait("later")
-    await settled()
-    assert heard == ["new"]
+    second.says(b"late")
+    room.shows(CALLER).says(b"later")
+    assert heard == [b"new"]
 
 
 async def test_the_session_is_given_what_nobody_else_takes() -> None:
     room = Room()
     listening = Microphone(room, CALLER, None)  # type: ignore[arg-type]
-    room.shows(CALLER).put_nowait("word")
-    assert await anext(listening) == "word"
+    said = threading.Thread(target=room.shows(CALLER).says, args=(b"\1\0\2\0",))
+    said.start()
+    frame = await anext(listening)
+    said.join()
+    assert (frame.sample_rate, list(frame.data)) == (RATE_HZ, [1, 2])
     listening.close()
