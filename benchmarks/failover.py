@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from runner import build
 from runner.calls import Calls
-from runner.config import Config, Fault
+from runner.config import Config, Fault, FaultKind, OpenAILLM
 from runner.line import Line, connect, open_switchboard
 from runner.metrics import Metrics
 from runner.providers.chat import ChatAnswers
@@ -71,6 +71,7 @@ def fallback_adapter(config: Config, *, again: bool) -> Agent:
     llms: list[llm.LLM[Any]] = [
         openai.LLM(model=one.model, base_url=one.base_url, api_key="none", max_retries=0)
         for one in (config.llm, config.fallback["ollama"])
+        if isinstance(one, OpenAILLM)
     ]
     adapter = llm.FallbackAdapter(llms, attempt_timeout=1.0, retry_on_chunk_sent=again)
     return Agent(instructions="Be brief.", llm=adapter)
@@ -103,7 +104,7 @@ async def death(runs: int) -> None:
     """The first LLM dies at a random token, in a random way: what is heard, and how long the
     longest silence is."""
     dice = random.Random(1)
-    ways = ("cut", "truncate", "stall_after", "malformed", "error_chunk")
+    ways: tuple[FaultKind, ...] = ("cut", "truncate", "stall_after", "malformed", "error_chunk")
     deaths = [
         Fault(dice.choice(ways), at=[at], after=dice.randrange(1, _ANSWER_TOKENS))
         for at in range(1, runs + 1)
@@ -182,7 +183,8 @@ async def cost(runs: int) -> None:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         desk = await stack.enter_async_context(build.switchboard(settings, http, Metrics()))
         chain = build.llm_chain(settings, desk, http, nothing, nothing)
-        client = ChatAnswers(settings.llm, "", http)  # type: ignore[arg-type]
+        assert isinstance(settings.llm, OpenAILLM)
+        client = ChatAnswers(settings.llm, "", http)
         plugin = openai.LLM(
             model=client.model, base_url=settings.llm.base_url, api_key="none", max_retries=0
         )
@@ -199,8 +201,8 @@ async def cost(runs: int) -> None:
                 if run >= 5:  # the first ones open connections
                     times.setdefault(name, []).append(taken)
     print(f"{'ms, p50 / p95':<16}{'first token':>20}{'last token':>20}")
-    for name, taken in times.items():
-        first, last = zip(*taken, strict=True)
+    for name, pairs in times.items():
+        first, last = zip(*pairs, strict=True)
         print(f"{name:<16}{_ms(first):>20}{_ms(last):>20}")
     for other in ("client alone", "openai plugin"):
         more = [c[0] - o[0] for c, o in zip(times["chain"], times[other], strict=True)]

@@ -87,7 +87,8 @@ def drawn(count: int, rng: np.random.Generator) -> Vectors:
     latent = topics[which] + 0.7 * rng.standard_normal((count, LATENT)) * spectrum
     basis, _ = np.linalg.qr(rng.standard_normal((EMBEDDING_DIMENSIONS, LATENT)))
     vectors = latent @ basis.T + 0.01 * rng.standard_normal((count, EMBEDDING_DIMENSIONS))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: Vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def library(count: int, file: Path | None) -> Library:

@@ -1,8 +1,8 @@
 """Words that Whisper mishears in its bounded window, against those in its full one of 30 s.
 
-    .venv/bin/python benchmarks/window.py                        # tiny.en, its own shortest window
-    .venv/bin/python benchmarks/window.py --model base
-    .venv/bin/python benchmarks/window.py --shortest 10 12 14    # other shortest windows, too
+    .venv/bin/python benchmarks/window.py                                # tiny.en, as it is set
+    .venv/bin/python benchmarks/window.py --model base --questions 10    # 30 sentences, not 60
+    .venv/bin/python benchmarks/window.py --shortest 10 12 14            # and other windows
 
 It needs the extra ``embedded``, and flite for three of its four voices. The same model hears every
 sound in both windows, one after the other, by the way that callers are heard: voice detector, then
@@ -59,7 +59,6 @@ CACHE = cache_dir(composed().deployment)
 FULL_S = 30.0
 PIPER_VOICE = "joe"
 FLITE_VOICES = ("slt", "rms", "awb")  # a woman, a man, a Scot
-QUESTIONS = 40
 LOUD = 0.08  # of full scale, speech's root mean square
 ROOM_NOISE = 12 / 32768  # as in the bench: a microphone is never digitally silent
 NOISE_DB = 10.0  # below the speech
@@ -120,8 +119,8 @@ class Windowed(Whisper):
         return super()._heard(sound, window_s, tokens, language)
 
 
-def sentences() -> list[str]:
-    """The callers' phrases, alone and two in a row, and questions that hold no digits: how a
+def sentences(questions: int) -> list[str]:
+    """The callers' phrases, alone and two in a row, and so many questions without a digit: how a
     number or a code is written is not what is measured."""
     phrases = [re.sub(r" <[\d.]+>", "", phrase) for phrase in PHRASES]
     pairs = [
@@ -129,7 +128,7 @@ def sentences() -> list[str]:
     ]
     asked = yaml.safe_load((ROOT / "eval/questions.yaml").read_text())
     plain = [text for entry in asked if re.fullmatch(r"[A-Za-z ,'?]+", text := entry["question"])]
-    return phrases + pairs + plain[:QUESTIONS]
+    return phrases + pairs + plain[:questions]
 
 
 def by_piper(texts: Sequence[str]) -> Iterator[Floats]:
@@ -309,24 +308,26 @@ def pick(heard: Sequence[Heard], voice: str, condition: str, shortest_s: float) 
     ]
 
 
-def measure(model: Literal["tiny.en", "base"], shortest_s: list[float], out: Path | None) -> None:
-    """Make the sounds, hear each in every window, print."""
+def measure(
+    model: Literal["tiny.en", "base"], shortest_s: list[float], made: Sequence[Sound]
+) -> list[Heard]:
+    """Hear each sound in every window, print the tables."""
     whisper = Windowed(ensure(WHISPER[model], CACHE, print), model, threads=1)
     windows_s = shortest_s or [whisper.shortest_s]
-    made, heard = sounds(sentences()), []
+    heard = []
     console = Console(stderr=True)
     for sound in track(made, "Whisper hears", console=console, disable=not console.is_terminal):
         heard += [hear(whisper, sound, size) for size in (FULL_S, *windows_s)]
-    if out:
-        out.write_text("".join(f"{json.dumps(asdict(one))}\n" for one in heard))
     for size in windows_s:
         report(heard, size)
+    return heard
 
 
 def main() -> None:
     """Read the command line, and measure."""
     parser = argparse.ArgumentParser(description="Whisper's bounded window against its full one.")
     parser.add_argument("--model", choices=WHISPER, default="tiny.en")
+    parser.add_argument("--questions", type=int, default=40, help="beside 20 other sentences")
     parser.add_argument("--shortest", type=float, nargs="+", default=[], metavar="SECONDS")
     parser.add_argument("--out", type=Path, help="a file for a line of JSON a sound and window")
     options = parser.parse_args()
@@ -336,9 +337,11 @@ def main() -> None:
             "Install it (Debian, Ubuntu): apt install flite"
         )
     try:
-        measure(options.model, options.shortest, options.out)
+        heard = measure(options.model, options.shortest, sounds(sentences(options.questions)))
     except RunnerError as error:
         sys.exit(str(error))
+    if options.out:
+        options.out.write_text("".join(f"{json.dumps(asdict(one))}\n" for one in heard))
 
 
 if __name__ == "__main__":

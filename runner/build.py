@@ -125,6 +125,17 @@ async def kept(config: Config, greeting: str) -> Kept:
     return Kept(kept_dir(config.deployment), voices, chain.from_iterable(said))
 
 
+def far_servers(config: Config) -> list[str]:
+    """Base URLs of those that a turn asks first, where they are reached by TLS. Google's client has
+    connections of its own."""
+    if isinstance(config.llm, GoogleRealtimeLLM):
+        return []
+    llms = [one.config for one in llm_candidates(config) if one.missing_key is None][:1]
+    speech = [*stt_candidates(config)[:1], *tts_candidates(config)[:1]]
+    urls = [one.base_url for one in llms if isinstance(one, OpenAILLM)]
+    return [url for url in (*urls, *(one.base_url for one in speech)) if url.startswith("https:")]
+
+
 def _voice(candidate: SpeechCandidate) -> Voice:
     server, wanted = urlsplit(candidate.base_url), candidate.speech.tts
     return Voice(

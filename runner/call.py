@@ -23,7 +23,6 @@ from runner.worker import TURN_TOPIC
 
 RATE_HZ = 24_000
 FRAME_SAMPLES = RATE_HZ // 50  # 20 ms, as a browser's microphone sends
-_SILENCE: Samples = np.zeros(FRAME_SAMPLES, dtype=np.int16)
 _AGENT_STATE = "lk.agent.state"
 _JOIN_TIMEOUT_S = 10.0
 _QUIET = "listening"
@@ -79,8 +78,9 @@ class Mouth:
     """The caller's microphone: a frame of ``background`` again and again, except while something
     is said."""
 
-    def __init__(self, background: Samples = _SILENCE) -> None:
-        self._background = background
+    def __init__(self, background: Samples | None = None) -> None:
+        silence = np.zeros(FRAME_SAMPLES, dtype=np.int16)
+        self._background = silence if background is None else background
         self.source = rtc.AudioSource(RATE_HZ, 1, queue_size_ms=60)
         self._words: asyncio.Queue[Samples] = asyncio.Queue()
         self._shut = False

@@ -43,6 +43,7 @@ from runner.record import Record
 from runner.sessions import Publish, Recorder, UserSession
 from runner.store import Instructions, Opening, Store
 from runner.switchboard import Desk
+from runner.warmth import Warmth
 
 if TYPE_CHECKING:  # it loads Google's client, which only its own calls need
     from runner.realtime import Lifeline
@@ -116,6 +117,9 @@ async def conversation(
         search = Search(engine, embedder, config.rag, on_miss=desk.missed_search)
         kept = await build.kept(config, persona.greeting or "")
         session = agent_session(config, desk, http, search.candidates, embedder.embed, kept)
+        warmth = Warmth(http, build.far_servers(config))
+        stack.callback(warmth.close)
+        session.on("user_state_changed", warmth.on_state)
 
         opening = user.opening({"configuration": fingerprint(config), "language": persona.language})
         await _recall(store, user, opening, config.sessions.grace_s)

@@ -26,6 +26,7 @@ RATE_HZ = 16_000
 """Of what the model hears, and of the frames in its events, which are what is transcribed."""
 
 WINDOW_S = WINDOW_SAMPLES / RATE_HZ
+WINDOW_MS = 1000 * WINDOW_SAMPLES // RATE_HZ
 
 _BYTES = 2 * WINDOW_SAMPLES
 _SPEECH = 0.5  # the model's probability from which on it is speech; these four are LiveKit's

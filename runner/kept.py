@@ -10,7 +10,8 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -110,11 +111,12 @@ def _first(paths: Mapping[str, Path]) -> tuple[str, bytes] | None:
         try:
             with path.open("rb") as file:
                 samples = file.read(_FILE_BYTES)
-            if samples:
-                os.utime(path)  # it was played: others are older
-                return name, samples
         except OSError:
             continue
+        if samples:
+            with suppress(OSError):
+                os.utime(path)  # it was played: others are older
+            return name, samples
     return None
 
 
@@ -134,15 +136,18 @@ def _write(path: Path, samples: bytes) -> None:
 
 
 def _make_room(folder: Path) -> None:
-    files = sorted(((entry.stat(), entry) for entry in folder.iterdir()), key=_played_at)
-    size = sum(stat.st_size for stat, _ in files)
-    count = len(files)
-    for stat, path in files:
+    files = sorted(_files(folder))
+    size, count = sum(size for _, size, _ in files), len(files)
+    for _, its_size, path in files:
         if size <= _FOLDER_BYTES and count <= _FOLDER_FILES:
             return
         path.unlink(missing_ok=True)
-        size, count = size - stat.st_size, count - 1
+        size, count = size - its_size, count - 1
 
 
-def _played_at(file: tuple[os.stat_result, Path]) -> float:
-    return file[0].st_mtime
+def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """When each was played last, and its size; other calls write and remove some meanwhile."""
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            yield stat.st_mtime, stat.st_size, path

@@ -9,10 +9,8 @@ import asyncio
 from livekit import rtc
 from livekit.agents.voice import io
 
-from runner.detector import RATE_HZ, WINDOW_S
+from runner.detector import RATE_HZ, WINDOW_MS
 from runner.native_audio import Hear, RealtimeStream
-
-_WINDOW_MS = round(1000 * WINDOW_S)  # a frame is a window of the detector, which never waits
 
 
 class Microphone(io.AudioInput):
@@ -63,4 +61,4 @@ class Microphone(io.AudioInput):
             and publication.source == rtc.TrackSource.SOURCE_MICROPHONE
         ):
             self._stop()
-            self._stream = RealtimeStream(track, RATE_HZ, _WINDOW_MS, self._hear)
+            self._stream = RealtimeStream(track, RATE_HZ, WINDOW_MS, self._hear)

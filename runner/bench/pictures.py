@@ -82,7 +82,9 @@ def _distributions(found: Sequence[Group], names: Names) -> Iterator[Picture]:
 
 
 def _moments(found: Sequence[Group], names: Names) -> Iterator[Picture]:
-    """How the moments are distributed that the simulated providers saw, a plot for each arm."""
+    """How the moments are distributed that the simulated providers saw, a plot for each arm; of
+    several runs' the files are numbered."""
+    runs = list(dict.fromkeys(run for run, _ in names))
     for group in found:
         if not (seen := _seen(group)):
             continue
@@ -90,10 +92,10 @@ def _moments(found: Sequence[Group], names: Names) -> Iterator[Picture]:
             Series(text, shares([_moment(turn, name) for turn in seen]), colour, marked=False)
             for (name, text), colour in zip(_MADE.items(), COLOURS, strict=False)
         ]
-        name = names[group.key[:2]]
-        file = re.sub(r"\W+", "-", name).strip("-").lower()
+        run, arm, _ = group.key
+        file = re.sub(r"\W+", "-", arm) + (f"-{runs.index(run) + 1}" if len(runs) > 1 else "")
         drawn = lines(series, "seconds after the caller's last sound", "per cent of turns, at most")
-        yield Picture(f"stages-{file}", f"Stages of a turn: {name}", drawn)
+        yield Picture(f"stages-{file}", f"Stages of a turn: {names[run, arm]}", drawn)
 
 
 def _stages(found: Sequence[Group], names: Names) -> str:
@@ -165,7 +167,7 @@ def _cores(found: Sequence[Group], names: Names) -> str:
     def measuring(group: Group) -> float | None:
         return (group.mean("simulator_cpu") or 0.0) + (group.mean("driver_cpu") or 0.0)
 
-    drawn = (("", lambda group: group.mean("cpu")), (", its simulator and callers", measuring))
+    drawn = (("", lambda group: group.mean("cpu")), (", simulator and callers", measuring))
     return _over_callers(found, names, "cores", *drawn)
 
 
@@ -176,8 +178,5 @@ def _memory(found: Sequence[Group], names: Names) -> str:
 def _failovers(found: Sequence[Group], names: Names) -> str:
     if not any(group.failovers for group in found):
         return ""
-    rows = [
-        Bar(f"{names[group.key[:2]]}, {group.callers} callers", [("failovers", group.failovers)])
-        for group in found
-    ]
-    return bars(rows, "providers that failed")
+    value = ("", lambda group: float(group.failovers))
+    return _over_callers(found, names, "providers that failed", value)

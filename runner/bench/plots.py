@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444", "#a6761d")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c", "#a6761d")
 """Told apart by the colour-blind too (Okabe and Ito, 2008)."""
 
 _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 44
 _ROW = 26
-_LABEL = 230
+_MOST_LABEL = 340
 _TICKS = 5
 _KEY, _KEY_ROW, _KEY_GAP = 22, 20, 16  # of a legend's entry: its sample of the line, height, gap
 _LETTER = 6.4  # mean width
@@ -76,16 +76,17 @@ def bars(rows: Sequence[Bar], x_label: str) -> str:
     names = list(dict.fromkeys(name for row in rows for name, _ in row.parts))
     colours = dict(zip(names, COLOURS, strict=False))
     ticks = _ticks(max(sum(size for _, size in row.parts) for row in rows))
-    scale = (_WIDTH - _LABEL - _RIGHT) / ticks[-1]
+    label = min(max(len(row.name) for row in rows) * _LETTER + _KEY, _MOST_LABEL)
+    scale = (_WIDTH - label - _RIGHT) / ticks[-1]
     bottom = _TOP + _ROW * len(rows)
     drawn = []
     for tick in ticks:
-        x = _LABEL + tick * scale
+        x = label + tick * scale
         drawn.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/>')
         drawn.append(_text(x, bottom + 16, f"{tick:g}"))
     for at, row in enumerate(rows):
-        y, x = _TOP + _ROW * at, float(_LABEL)
-        drawn.append(_text(_LABEL - 8, y + 17, _fitted(row.name, _LABEL - 8), "end"))
+        y, x = _TOP + _ROW * at, label
+        drawn.append(_text(label - 8, y + 17, _fitted(row.name, label - 8), "end"))
         for name, size in row.parts:
             tip = f"<title>{escape(name)}: {size:.3g}</title>"
             width = size * scale
@@ -94,7 +95,7 @@ def bars(rows: Sequence[Bar], x_label: str) -> str:
                 f'fill="{colours[name]}">{tip}</rect>'
             )
             x += width
-    drawn.append(_text((_LABEL + _WIDTH) / 2, bottom + 36, x_label))
+    drawn.append(_text((label + _WIDTH) / 2, bottom + 36, x_label))
     keys = [(name, colour, False) for name, colour in colours.items()]
     return _svg(drawn, bottom + 44, keys, x_label)
 
@@ -137,10 +138,10 @@ def _fitted(text: str, width: float) -> str:
 
 
 def _svg(
-    drawn: Sequence[str], height: float, keys: Sequence[tuple[str, str, bool]], label: str
+    drawn: Sequence[str], height: float, keys: Sequence[tuple[str, str, bool]], alt: str
 ) -> str:
     """With the legend of ``keys`` (name, colour, dashed) below, in as many rows as it needs."""
-    x, y, legend = float(_LEFT), height + _KEY_ROW / 2, []
+    x, y, legend = float(_LEFT), height + _KEY_ROW * 0.7, []
     for full, colour, dashed in keys:
         name = _fitted(full, _WIDTH - _LEFT - _KEY)
         wide = _KEY + len(name) * _LETTER
@@ -152,7 +153,7 @@ def _svg(
     whole = y + _KEY_ROW / 2
     return (
         f'<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" '
-        f'aria-label="{escape(label)}" width="{_WIDTH}" height="{whole:g}" '
+        f'aria-label="{escape(alt)}" width="{_WIDTH}" height="{whole:g}" '
         f'viewBox="0 0 {_WIDTH} {whole:g}">{_STYLE}{"".join([*drawn, *legend])}</svg>'
     )
 

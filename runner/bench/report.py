@@ -13,6 +13,8 @@ from runner.bench.results import Results
 from runner.bench.summary import Group, against, groups, names, number, shown_figure
 from runner.bench.turns import OURS
 
+_LONG = 40  # letters
+
 
 def write(results: Results, folder: Path) -> Path:
     """``report.html`` over all results of a folder, and its plots as files; the report's path."""
@@ -89,13 +91,18 @@ def _times(figure: Figure | None) -> str:
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Text in rows; everything is escaped."""
+    """Text in rows, of which only long ones are broken; everything is escaped."""
     if not rows:
         return ""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    lines_ = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
-    body = "".join(f"<tr>{line}</tr>" for line in lines_)
+    lines = ["".join(map(_cell, row)) for row in rows]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table><tr>{cells}</tr>{body}</table></div>'
+
+
+def _cell(text: str) -> str:
+    long = ' class="long"' if len(text) > _LONG else ""
+    return f"<td{long}>{escape(text)}</td>"
 
 
 def _front(known: list[Offer]) -> str:

@@ -10,6 +10,7 @@ from runner.bench.caller import Answered
 from runner.config import Simulation
 from runner.simulator.service import HOST
 
+_STAMPED_S = 0.005  # a server notes what it has sent; by then it may have been heard
 _STT, _LLM, _TTS = "transcriptions", "completions", "speech"
 
 
@@ -77,7 +78,7 @@ def made_s(requests: list[Request], turn: Answered) -> dict[str, float]:
     and the first sound were ready that they were answered with; empty: not seen."""
     if turn.heard_at is None:
         return {}
-    before = [r for r in requests if turn.began_at < r.first < turn.heard_at]
+    before = [r for r in requests if turn.began_at < r.first < turn.heard_at + _STAMPED_S]
     thought = _last(before, _LLM)
     heard = _last([r for r in before if thought and r.first < thought.first], _STT)
     spoken = next(
@@ -88,7 +89,7 @@ def made_s(requests: list[Request], turn: Answered) -> dict[str, float]:
     return {
         "stt": heard.first - turn.ended_at,
         "llm": thought.first - turn.ended_at,
-        "tts": spoken.first - turn.ended_at,
+        "tts": min(spoken.first, turn.heard_at) - turn.ended_at,
     }
 
 

@@ -25,9 +25,10 @@ from runner.models.vad import Floats, speech
 
 _LONGEST_S = 30.0  # what Whisper was trained on
 _MARGIN_S = 0.5  # silence after the last word, within the window
-_SHORTEST_S = {"tiny.en": 12.0, "base": 8.0}
-"""Shorter windows make more mistakes: 24 utterances with tiny.en, clean and with noise, have
-word error rates of .030/.036 at 12 s as at 30 s, .042/.234 at 10 s, over 1 below."""
+_SHORTEST_S = {"tiny.en": 12.0, "base": 12.0}
+"""What a window costs in word error rate over 30 s (benchmarks/window.py, four voices): tiny.en at
+12 s .008 in a quiet room, -.006 with echo, -.023 in noise, and no less at 14 s; base with echo .006
+at 12 s, .012 at 8 and 10 s. In windows below 10 s, tiny.en repeats itself."""
 
 _TOKENS_PER_S = 10  # speech has 3 to 7
 _SPARE_TOKENS = 24

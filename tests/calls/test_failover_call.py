@@ -112,7 +112,7 @@ def test_14_after_a_voice_that_stalls_another_speaks_the_next_sentences(
 ) -> None:
     simulated.all_well()
     stall = {"kind": "stall_after", "after": SECOND_OF_SOUND, "endpoint": "speech"}
-    simulated.fail("speaches_gpu", {**stall, "at": [2]})  # after the greeting
+    simulated.fail("speaches_gpu", stall)  # the greeting is shorter, or kept
     turn, recording = call(simulated, say, tmp_path)
     heard = hear(recording)
     assert heard.lower().startswith("the library"), heard

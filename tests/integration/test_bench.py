@@ -1,6 +1,8 @@
 """``task=bench`` as its users start it: two turns without a room, the report, the second start."""
 
+import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +17,30 @@ from tests.chromium import CHROMIUM
 from tests.integration.acted import free_port
 
 ROOT = Path(__file__).parents[2]
+SWEEPER = """
+import json, os
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+
+class Told(Sweeper):
+    def setup(self, *, hydra_context, task_function, config):
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments):
+        [done] = self.launcher.launch([arguments], initial_job_idx=0)
+        with open(os.environ["TOLD"], "w") as file:
+            json.dump(done.return_value, file)
+
+
+node = {"_target_": "hydra_plugins.told.Told"}
+ConfigStore.instance().store(group="hydra/sweeper", name="told", node=node)
+"""
+"""A sweeper that measures once, and writes down what it is told of that."""
+
 SERVERS = ("vllm", "ollama", "openrouter", "speaches_gpu", "speaches_cpu", "voice")
 
 
@@ -25,11 +51,11 @@ class Measured:
     ended: subprocess.CompletedProcess[str]
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "runner", *arguments, "+experiment=bench"],
         cwd=ROOT,
-        env=os.environ | {"NO_COLOR": "1"},
+        env=os.environ | {"NO_COLOR": "1"} | variables,
         capture_output=True,
         text=True,
         timeout=300,
@@ -90,11 +116,11 @@ async def test_the_report_loads_nothing(
         address = (measured.out / "report.html").as_uri()
         await page.goto(address)
         plots = await page.locator("svg path").count()
-        heads = await page.locator("h2").all_inner_texts()
+        heads = await page.locator("figcaption").all_inner_texts()
         await browser.close()
     assert (asked, complaints) == ([address], [])
     assert plots > 10
-    assert "Where a turn's time goes" in heads
+    assert "Where a turn's time goes, medians" in heads
 
 
 def test_a_sweep_does_not_measure_again_what_is_there(measured: Measured) -> None:
@@ -105,6 +131,24 @@ def test_a_sweep_does_not_measure_again_what_is_there(measured: Measured) -> Non
     assert ended.returncode == 0, ended.stderr
     assert "report.html" in ended.stdout
     assert (measured.out / "turns.jsonl").read_bytes() == before
+
+
+def test_a_sweeper_that_optimises_is_told_the_objectives(
+    measured: Measured, tmp_path: Path
+) -> None:
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins/told.py").write_text(SWEEPER)
+    ended = bench(
+        *("--multirun", "hydra/sweeper=told", *measured.overrides),
+        *("task.objectives=[p50_s,memory_mb]", f"hydra.sweep.dir={tmp_path}"),
+        TOLD=str(tmp_path / "told.json"),
+        PYTHONPATH=str(tmp_path),
+    )
+    assert ended.returncode == 0, ended.stderr
+    wait_s, memory_mb = json.loads((tmp_path / "told.json").read_text())
+    results = Folder(measured.out).read()
+    assert wait_s == pytest.approx(statistics.median(turn.e2e_s or 0 for turn in results.turns))
+    assert memory_mb == results.rounds[0].memory
 
 
 def test_a_peer_that_is_not_installed_is_named_with_its_key() -> None:

@@ -1,18 +1,20 @@
 """The benchmark's figures, rules and files."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from runner.bench import pareto
+from runner.bench import knee, objectives, pareto, report
 from runner.bench.caller import Answered, Heard
 from runner.bench.figures import percentile, ratio
-from runner.bench.plots import shares
+from runner.bench.plots import Bar, Series, bars, lines, shares
 from runner.bench.results import Folder, Results, Run
-from runner.bench.summary import against, groups
+from runner.bench.summary import against, groups, names
 from runner.bench.turns import Round, Turn, void_reasons
 from runner.bench.watch import Request, drift_s, made_s
 from runner.errors import RunnerError
@@ -160,6 +162,17 @@ def test_stages_are_those_of_the_answer_that_was_heard() -> None:
     assert made_s(asked, replace(turn, heard_at=None)) == {}
 
 
+def test_a_sound_that_was_heard_before_its_server_had_noted_it_is_the_answers() -> None:
+    asked = [
+        Request("transcriptions", 10.1, 10.25, 0.15),
+        Request("completions", 10.25, 10.35, 0.1),
+        Request("speech", 10.4, 10.602, 0.2),
+    ]
+    turn = Answered(8.0, 10.0, 10.6, cut=False, text="", told={})
+    assert made_s(asked, turn) == pytest.approx({"stt": 0.25, "llm": 0.35, "tts": 0.6})
+    assert made_s(asked, replace(turn, heard_at=10.5)) == {}
+
+
 def test_an_answer_is_over_when_it_was_said_and_played() -> None:
     heard = Heard()
     heard.hear(np.full(2400, 9000, np.int16), 24_000, played_at=10.0)
@@ -266,3 +279,115 @@ def test_a_distribution_ends_at_a_hundred_per_cent() -> None:
     points = shares([0.8, 0.6])
     assert points[0] == (0.0, 0.0)
     assert points[-1] == (0.8, 100.0)
+
+
+def by_load(*p95_s: float, void: int = 0) -> Results:
+    """1, 2, 3 … callers who all wait so long; the round with ``void`` callers does not count."""
+    several = joined(
+        *(measured(wait, wait, callers=callers) for callers, wait in enumerate(p95_s, 1))
+    )
+    several.rounds = [
+        replace(one, cpu=0.3 * one.callers, void=("the callers took 15% of a core",) * (at == void))
+        for at, one in enumerate(several.rounds, 1)
+    ]
+    return several
+
+
+def test_the_knee_is_the_first_load_with_over_twice_one_callers_p95() -> None:
+    found = groups(by_load(0.6, 0.7, 1.3, 1.25))
+    bend = knee.knee(found)
+    assert bend
+    assert bend.callers == 3
+    [told] = knee.sentences(found, {("run", "runner"): "runner"})
+    assert told.startswith("runner: the knee is at 3 callers; their p95 is 1.30 s, 2.17 times")
+    assert "the agent 0.90 of a core, the simulator 0.01, the callers 0.02" in told
+
+
+def test_twice_is_no_knee_and_the_last_load_that_counts_is_told() -> None:
+    found = groups(by_load(0.6, 1.2, 9.0, void=3))
+    assert knee.knee(found) is None
+    [told] = knee.sentences(found, {("run", "runner"): "runner"})
+    assert told.startswith("runner: no knee up to 2 callers; their p95 is 1.20 s, 2.00 times")
+    *_, last = knee.rows(found, {("run", "runner"): "runner"})
+    assert last == ["runner", "3", "-", "-", "0.90", "0.01", "0.02", "1", "1 of 1", ""]
+
+
+def test_without_one_callers_rounds_or_with_them_alone_nothing_is_said_of_a_knee() -> None:
+    called = {("run", "runner"): "runner"}
+    for results in (measured(0.6), joined(measured(0.6, callers=2), measured(2.0, callers=5))):
+        assert not list(knee.sentences(groups(results), called))
+        assert not list(knee.rows(groups(results), called))
+
+
+def test_a_sweeper_is_told_one_objective_as_a_number_and_several_in_their_order() -> None:
+    results = measured(0.8, 0.9)
+    results.turns += [
+        replace(TURN, hesitates=True, cut=cut, e2e_s=None if cut else 0.8) for cut in (True, False)
+    ]
+    found, key = groups(results), ("run", "runner", 1)
+    assert objectives.value(found, key, ["p50_s"]) == pytest.approx(0.85)
+    several = objectives.value(found, key, ["false_ends", "cpu_s", "memory_mb", "p95_s"])
+    assert several == pytest.approx((0.5, 2.4, 120, 0.895))
+
+
+def test_what_loses_a_turn_or_was_not_measured_is_never_a_sweepers_best() -> None:
+    lost = joined(measured(0.8), Results(turns=[replace(TURN, e2e_s=None)]))
+    assert objectives.value(groups(lost), ("run", "runner", 1), ["p95_s"]) == math.inf
+    assert objectives.value([], ("run", "runner", 1), ["p95_s", "cpu_s"]) == (math.inf, math.inf)
+    void = by_load(0.8, void=1)
+    assert objectives.value(groups(void), ("run", "runner", 1), ["p50_s"]) == math.inf
+
+
+def test_each_plot_of_the_report_is_a_file_too(tmp_path: Path) -> None:
+    results = by_load(0.6, 1.3)
+    moments, told = {"stt": 0.2, "llm": 0.3, "tts": 0.5}, {"stt": 0.25, "end_of_turn": 0.4}
+    results.turns = [replace(one, made_s=moments, told_s=told) for one in results.turns]
+    results.turns[0] = replace(results.turns[0], failovers=1)
+    page = report.write(results, tmp_path).read_text()
+    files = {path.stem: path.read_text().strip() for path in tmp_path.glob("*.svg")}
+    assert files.keys() == {
+        *("wait-1", "wait-2", "stages-runner", "stages", "wait", "agent"),
+        *("cpu", "cores", "memory", "failovers"),
+    }
+    for svg in files.values():
+        assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
+        assert svg in page
+    assert "the knee is at 2 callers" in page
+
+
+def test_plots_of_several_runs_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    several = joined(measured(0.6), measured(0.7, run="other"))
+    several.runs["other"] = replace(RUN, run="other", overrides=["x=" + 300 * "y"])
+    several.turns = [
+        replace(one, made_s={"stt": 0.2, "llm": 0.3, "tts": 0.5}) for one in several.turns
+    ]
+    report.write(several, tmp_path)
+    assert {path.name for path in tmp_path.glob("stages-*.svg")} == {
+        "stages-runner-1.svg",
+        "stages-runner-2.svg",
+    }
+
+
+def test_a_plot_shows_names_as_they_are_and_of_nothing_there_is_none() -> None:
+    hostile = "<script>&amp;"
+    drawn = lines([Series(hostile, [(1.0, 2.0)], "#000")], "x", "y")
+    drawn += bars([Bar(hostile, [(hostile, 1.0)])], "x")
+    assert "<script" not in drawn
+    assert "&lt;script&gt;&amp;amp;" in drawn
+    assert (lines([], "x", "y"), bars([], "x")) == ("", "")
+
+
+def test_callers_are_counted_in_whole_numbers_on_their_axis() -> None:
+    drawn = lines([Series("", [(1.0, 1.0), (2.0, 1.0)], "#000")], "callers", "y", whole_x=True)
+    texts = [one.text for one in ET.fromstring(drawn).iter() if one.tag.endswith("text")]
+    assert texts[:3] == ["0", "1", "2"]
+
+
+def test_arms_of_several_runs_are_told_apart_by_what_the_runs_do_not_share() -> None:
+    several = joined(measured(0.6), measured(0.7, run="other"))
+    several.runs["other"] = replace(several.runs["other"], overrides=["llm=vllm", "rag=off"])
+    assert list(names(groups(several), several).values()) == [
+        "runner (turn.vad_silence_s=0.2)",
+        "runner (rag=off)",
+    ]
+    assert names(groups(measured(0.6)), measured(0.6)) == {("run", "runner"): "runner"}

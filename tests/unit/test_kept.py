@@ -147,6 +147,14 @@ async def test_nothing_else_is_kept(policy: Failover, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [f"{VOICE.key(GREETING)}.pcm"]
 
 
+async def test_not_even_when_it_is_told_to(tmp_path: Path) -> None:
+    kept = keeper(tmp_path)
+    kept.keep("Your account number is 12.", "a", SECOND)
+    kept.keep(GREETING, "a", SECOND)
+    await until_kept(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{VOICE.key(GREETING)}.pcm"]
+
+
 async def test_a_sentence_that_broke_off_is_not_kept(policy: Failover, tmp_path: Path) -> None:
     cut_off = Failure(Reason.CUT, "the connection broke")
     kept = keeper(tmp_path)
