@@ -1,7 +1,11 @@
-"""The agent's voice in a room, sent while there is something to say and only then.
+"""The agent's voice in a room, sent while there is something to say, and silence for a while after.
 
 LiveKit's own output gives its track a queue, which feeds silence to the encoder for ever; that is
-half of what a call costs that is at rest. Whoever holds the voice's words is told how far it is.
+half of what a call costs that is at rest. But a listener's jitter buffer takes a pause of less than
+two seconds, in which nothing was sent, for a network that is late by as much, and keeps back half
+of that of all that is said in the next minutes. So a pause is either sent, or long.
+
+Whoever holds the voice's words is told how far it is.
 """
 
 import asyncio
@@ -24,12 +28,15 @@ RATE_HZ = 24_000
 _FRAME_S = 0.01  # a track without a queue takes no others
 _FRAME_BYTES = 2 * int(RATE_HZ * _FRAME_S)
 _PACKET_BYTES = 2 * _FRAME_BYTES  # of the encoder: a frame alone would wait for the next one
-_LATE_S = 0.2  # more than that, as after a pause, is not made up for
+_PACKET_S = 2 * _FRAME_S
+_SILENCE = bytes(_PACKET_BYTES)
+_TAIL_S = 10.0  # of silence: an answer rarely begins in the two seconds after it
+_LATE_S = 0.2  # more than that is not made up for
 _TRACK = "agent"
 
 
 class Loudspeaker(io.AudioOutput):
-    """A track in ``room``, played in real time by a task that lives while something is said."""
+    """A track in ``room``, played in real time by a task that lives as long as it sends."""
 
     def __init__(self, room: rtc.Room) -> None:
         super().__init__(
@@ -43,14 +50,13 @@ class Loudspeaker(io.AudioOutput):
         self._heard = asyncio.Event()  # somebody has subscribed
         self._packets: deque[bytes] = deque()
         self._rest = b""  # less than a packet
-        self._given_s = self._played_s = 0.0
-        self._due = 0.0  # when the next packet leaves, on the monotonic clock
+        self._given_s = self._played_s = self._silent_s = 0.0
+        self._speaking = False
         self._whole = False  # nothing is added to what is being said …
         self._truncated = False  # … though its text goes on
-        self._more = asyncio.Event()
-        self._playing: asyncio.Task[None] | None = None
-        self._unpaused = asyncio.Event()
-        self._unpaused.set()
+        self._paused = False
+        self._said = asyncio.Event()  # nothing is being said
+        self._sending: asyncio.Task[None] | None = None
         self._publishing = asyncio.create_task(self._publish(), name="loudspeaker's track")
 
     def show(self, subtitles: Subtitles) -> None:
@@ -71,7 +77,7 @@ class Loudspeaker(io.AudioOutput):
 
     async def aclose(self) -> None:
         """Falls silent."""
-        tasks = [task for task in (self._publishing, self._playing) if task is not None]
+        tasks = [task for task in (self._publishing, self._sending) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -79,18 +85,19 @@ class Loudspeaker(io.AudioOutput):
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         await self._heard.wait()
-        while self._whole and self._playing is not None:
-            await asyncio.wait([self._playing])  # what was said before is heard out first
+        while self._speaking and self._whole:
+            await self._said.wait()  # what was said before is heard out first
         await super().capture_frame(frame)
         self._cut(self._rest + frame.data.tobytes())
         self._given_s += frame.duration
         for clause in frame.userdata.get(USERDATA_TIMED_TRANSCRIPT, ()):
             if self._subtitles:
                 self._subtitles.clause(clause)
-        self._more.set()
-        if self._playing is None:
-            self._whole = False
-            self._playing = asyncio.create_task(self._play(), name="loudspeaker")
+        if not self._speaking:
+            self._speaking, self._whole = True, False
+            self._said.clear()
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send(), name="loudspeaker")
 
     def _cut(self, sound: bytes) -> None:
         whole = len(sound) - len(sound) % _PACKET_BYTES
@@ -104,50 +111,58 @@ class Loudspeaker(io.AudioOutput):
     def flush(self) -> None:
         super().flush()
         self._whole = True
-        self._more.set()
         if self._subtitles and not self._truncated:
             self._subtitles.sound(self._given_s)
 
     def clear_buffer(self) -> None:
-        if self._playing is not None:
-            self._playing.cancel()
+        if self._speaking:
             self._over(interrupted=True)
 
     def pause(self) -> None:
         super().pause()
-        self._unpaused.clear()
+        self._paused = True
 
     def resume(self) -> None:
         super().resume()
-        self._unpaused.set()
+        self._paused = False
 
-    async def _play(self) -> None:
-        """Plays what there is, and what is added meanwhile."""
-        while samples := await self._next():
-            if self._played_s == 0:
-                self.on_playback_started(created_at=time.time())
-            if self._subtitles:
-                self._subtitles.heard(self._played_s)
-            if time.monotonic() - self._due > _LATE_S:
-                self._due = time.monotonic()
-            for at in range(0, len(samples), _FRAME_BYTES):
-                self._source.send(samples[at : at + _FRAME_BYTES])
-                self._due += _FRAME_S
-                self._played_s += _FRAME_S
-            await asyncio.sleep(max(self._due - time.monotonic(), 0))
-        self._over(interrupted=False)
+    def stay(self) -> None:
+        """Something may soon be said: the silence goes on."""
+        self._silent_s = 0.0
 
-    async def _next(self) -> bytes:
-        """The next packet, the last one filled up with silence; empty: there is no more."""
-        await self._unpaused.wait()
-        while not self._packets and not self._whole:
-            self._more.clear()
-            await self._more.wait()
-            self._due = time.monotonic()
+    async def _send(self) -> None:
+        """Sends a packet after the other: of what is said, or of silence."""
+        due = time.monotonic()
+        self.stay()
+        while self._speaking or self._silent_s < _TAIL_S:
+            packet = self._next()
+            self._silent_s = 0.0 if packet else self._silent_s + _PACKET_S
+            for at in range(0, _PACKET_BYTES, _FRAME_BYTES):
+                self._source.send((packet or _SILENCE)[at : at + _FRAME_BYTES])
+            now = time.monotonic()
+            due = (due if now - due < _LATE_S else now) + _PACKET_S
+            await asyncio.sleep(max(due - now, 0))
+        self._sending = None
+
+    def _next(self) -> bytes:
+        """The next packet of what is said, the last one filled up; empty: nothing can be said."""
+        if not self._speaking or self._paused:
+            return b""
+        if self._whole and not self._packets and not self._rest:
+            self._over(interrupted=False)
+            return b""
         if self._packets:
-            return self._packets.popleft()
-        rest, self._rest = self._rest, b""
-        return rest and rest.ljust(_PACKET_BYTES, b"\0")
+            packet = self._packets.popleft()
+        elif self._whole:
+            packet, self._rest = self._rest.ljust(_PACKET_BYTES, b"\0"), b""
+        else:
+            return b""
+        if self._played_s == 0:
+            self.on_playback_started(created_at=time.time())
+        if self._subtitles:
+            self._subtitles.heard(self._played_s)
+        self._played_s += _PACKET_S
+        return packet
 
     def _over(self, *, interrupted: bool) -> None:
         played_s, self._played_s, self._given_s = self._played_s, 0.0, 0.0
@@ -156,7 +171,8 @@ class Loudspeaker(io.AudioOutput):
         self._truncated = False
         self._packets.clear()
         self._rest = b""
-        self._playing = None
+        self._speaking = False
+        self._said.set()
         self.on_playback_finished(
             playback_position=played_s, interrupted=interrupted, synchronized_transcript=words
         )

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 STALL_S = 0.5
 """A loop that does nothing else for so long is stalled: its caller hears a gap."""
 
-_BEAT_S = 0.1
+_BEAT_S = 0.25  # each wakes the loop: at 0.1 s they are a fortieth of a call at rest
 _LOOK_S = 0.25
 _FRAMES = 15  # of the stack, the innermost
 _IDLE_SHARE = 0.1  # of a time in which a process that was held up by its own code used the CPU

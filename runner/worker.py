@@ -104,6 +104,7 @@ class Entry:
         ctx.add_shutdown_callback(leave)
         call.session.on("close", on_close)
         call.session.on("agent_state_changed", lambda event: line.be(event.new_state))
+        call.session.on("user_state_changed", lambda _: loudspeaker.stay())
         microphone = Microphone(ctx.room, user.participant_id, call.hear)
         stack.callback(microphone.close)
         call.session.input.audio, call.session.output.audio = microphone, loudspeaker

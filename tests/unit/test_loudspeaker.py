@@ -1,4 +1,4 @@
-"""The agent's voice leaves in real time, in packets of 20 ms, and only while there is one."""
+"""The agent's voice leaves in real time, in packets of 20 ms, and silence for a while after it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,11 +17,13 @@ PACKET = 2 * FRAME
 
 
 class Room:
-    """Takes the agent's track; a caller has it when ``heard`` is set. ``sent``: its frames."""
+    """Takes the agent's track; a caller has it when ``heard`` is set. ``sent``: its frames,
+    but for the ``silent`` ones."""
 
     def __init__(self) -> None:
         self.heard = asyncio.Event()
         self.sent: list[bytes] = []
+        self.silent = 0
         self.local_participant = self
 
     async def publish_track(self, *_: object) -> SimpleNamespace:
@@ -29,7 +31,10 @@ class Room:
 
     def send(self, frame: bytes) -> None:
         assert len(frame) == 2 * FRAME
-        self.sent.append(frame)
+        if any(frame):
+            self.sent.append(frame)
+        else:
+            self.silent += 1
 
     async def aclose(self) -> None:
         """There is nothing to close."""
@@ -70,6 +75,15 @@ class Said:
         frame = rtc.AudioFrame(b"\1\0" * samples, RATE_HZ, 1, samples, userdata=userdata)
         await self.speaker.capture_frame(frame)
 
+    async def silent(self, frames: int) -> None:
+        async with asyncio.timeout(5):
+            while self.room.silent < frames:  # noqa: ASYNC110  the clock makes it so
+                await asyncio.sleep(0.001)
+
+    async def silence_ends(self) -> None:
+        [sending] = [task for task in asyncio.all_tasks() if task.get_name() == "loudspeaker"]
+        await asyncio.wait_for(sending, 5)
+
     async def sent(self, frames: int) -> None:
         async with asyncio.timeout(5):
             while len(self.room.sent) < frames:  # noqa: ASYNC110  the clock makes it so
@@ -93,7 +107,7 @@ async def test_all_is_played_and_the_last_frame_filled_with_silence(said: Said) 
     await said.say(PACKET + FRAME // 2)
     said.speaker.flush()
     played = await said.speaker.wait_for_playout()
-    assert b"".join(said.room.sent) == b"\1\0" * (5 * FRAME // 2) + b"\0\0" * (3 * FRAME // 2)
+    assert b"".join(said.room.sent) == b"\1\0" * (5 * FRAME // 2) + b"\0\0" * (FRAME // 2)
     assert (played.playback_position, played.interrupted) == (pytest.approx(0.04), False)
 
 
@@ -121,12 +135,8 @@ async def test_a_packet_waits_until_it_is_whole_or_the_last(said: Said) -> None:
 async def test_what_is_interrupted_stops_at_once_and_tells_how_far_it_came(said: Said) -> None:
     await said.say(100 * FRAME)
     await said.sent(2)
-    playing = asyncio.all_tasks()
     said.speaker.clear_buffer()
     said.speaker.flush()  # as LiveKit does when it has stopped giving frames
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert {task.get_name() for task in playing - asyncio.all_tasks()} == {"loudspeaker"}
     sent = len(said.room.sent)
     [end] = said.ended
     assert (end.playback_position, end.interrupted) == (pytest.approx(sent / 100), True)
@@ -147,6 +157,47 @@ async def test_a_pause_holds_what_is_left(said: Said) -> None:
     said.speaker.resume()
     await said.speaker.wait_for_playout()
     assert len(said.room.sent) == 10
+
+
+async def test_silence_is_sent_between_two_answers_and_not_for_ever(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loudspeaker, "_TAIL_S", 0.09)
+    await said.say(PACKET)
+    said.speaker.flush()
+    await said.speaker.wait_for_playout()
+    await said.silence_ends()
+    assert said.room.silent == 10
+    await said.say(PACKET)
+    await said.sent(4)
+
+
+async def test_silence_goes_on_when_an_answer_may_come(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loudspeaker, "_TAIL_S", 0.09)
+    await said.say(PACKET)
+    said.speaker.flush()
+    await said.silent(4)
+    said.speaker.stay()
+    await said.silence_ends()
+    assert said.room.silent >= 14
+
+
+async def test_silence_is_sent_while_a_voice_is_waited_for_or_held(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loudspeaker, "_TAIL_S", 0.0)
+    await said.say(PACKET)
+    await said.silent(4)
+    await said.say(PACKET)
+    await said.sent(4)
+    said.speaker.pause()
+    silent = said.room.silent
+    await said.silent(silent + 4)
+    said.speaker.resume()
+    await said.say(PACKET)
+    await said.sent(6)
 
 
 async def test_words_go_with_their_sound(said: Said) -> None:
