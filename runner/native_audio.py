@@ -25,7 +25,7 @@ Hear = Callable[[bytes], None]
 
 class RealtimeSource(rtc.AudioSource):
     """Of a track without a queue: such a source takes frames of 10 ms, mono, and gives each to the
-    encoder at once."""
+    encoder at once. Until it is closed, no source of another kind can be used in the process."""
 
     def __init__(self, rate_hz: int) -> None:
         super().__init__(rate_hz, 1, queue_size_ms=0)
@@ -51,6 +51,11 @@ class RealtimeSource(rtc.AudioSource):
         )
         if handle != INVALID_HANDLE:
             self._livekit.livekit_ffi_drop_handle(handle)
+
+    async def aclose(self) -> None:
+        """Ends it; sources of the SDK's own kind get their answers again."""
+        vars(FfiClient.instance.queue).pop("put", None)
+        await super().aclose()
 
 
 class RealtimeStream:

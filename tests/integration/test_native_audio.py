@@ -71,6 +71,7 @@ async def call(server: tuple[LiveKit, int]) -> AsyncIterator[Call]:
         came: asyncio.Future[rtc.Track] = asyncio.get_running_loop().create_future()
         caller.on("track_subscribed", lambda track, *_: came.set_result(track))
         source = RealtimeSource(24_000)
+        exits.push_async_callback(source.aclose)
         published = rtc.LocalAudioTrack.create_audio_track("voice", source)
         await agent.local_participant.publish_track(published, rtc.TrackPublishOptions())
         yield Call(source, await asyncio.wait_for(came, PATIENCE_S))
@@ -128,3 +129,11 @@ async def test_nobody_is_woken_by_the_answers_to_what_is_sent(call: Call) -> Non
 def listeners() -> list[object]:
     """The queues that LiveKit's events go to."""
     return [queue for queue, *_ in FfiClient.instance.queue._subscribers]
+
+
+async def test_another_kind_of_source_works_when_it_is_closed() -> None:
+    await RealtimeSource(24_000).aclose()
+    other = rtc.AudioSource(24_000, 1)
+    frame = rtc.AudioFrame(HUM.tobytes(), 24_000, 1, len(HUM))
+    await asyncio.wait_for(other.capture_frame(frame), PATIENCE_S)
+    await other.aclose()
