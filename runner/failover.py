@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -34,6 +35,8 @@ O = TypeVar("O")  # noqa: E741  an output: a chunk, a transcript, samples
 
 _LONGEST_BACKOFF_S = 2.0
 _SHY_S = 5.0  # a provider that failed is asked after the others for so long
+_BUSY_S = 0.1  # a loop that is later than this for a timer did something else
+_CATCH_UP_S = 0.25  # and has so long to read what arrived meanwhile
 _FINAL = NOT_ITS_FAULT | {Reason.REFUSED}  # to ask the same again would change nothing
 
 
@@ -151,6 +154,43 @@ class Chain(Generic[P]):
         self.desk.report(Outcome((self.capability, served.provider), instead_of=instead_of))
 
 
+class _Limit:
+    """A time limit that cuts off nobody for what the loop itself was late with.
+
+    When the loop was busy as the time ran out, an answer may lie unread in a socket. It is read
+    first, or a machine out of breath would give up its providers one after the other.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limit = asyncio.timeout(None)
+        self._due = self._loop.call_later(wait_s, self._ring)
+
+    async def __aenter__(self) -> Self:
+        await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._due.cancel()
+        await self._limit.__aexit__(kind, error, trace)
+
+    def restart(self, wait_s: float) -> None:
+        """From now on, so much longer."""
+        self._due.cancel()
+        self._limit.reschedule(None)
+        self._due = self._loop.call_later(wait_s, self._ring)
+
+    def _ring(self) -> None:
+        now = self._loop.time()
+        busy = now - self._due.when() > _BUSY_S
+        self._limit.reschedule(now + _CATCH_UP_S if busy else now)
+
+
 class _AllFailed(Exception):  # noqa: N818  not an error yet: it may be tried again
     """A round over the chain in which nobody began."""
 
@@ -240,20 +280,15 @@ class _Round(Generic[P, O]):
     async def _relay(self, member: Member[P]) -> None:
         """Hands on what ``member`` gives, for as long as it keeps its times."""
         speaking = False
-        now = asyncio.get_running_loop().time
-        deadline = now() + self._wait_s(member.first_s)
         async with aclosing(self._ask(member.provider)) as outputs:
-            while True:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        output = await anext(outputs)
-                except StopAsyncIteration:
-                    break
-                except TimeoutError:
-                    raise self._late(member, stalled=speaking) from None
-                if self._deliver_of(member, output, first=not speaking):
-                    speaking = True
-                    deadline = now() + self._wait_s(member.stall_s)
+            try:
+                async with _Limit(self._wait_s(member.first_s)) as limit:
+                    async for output in outputs:
+                        if self._deliver_of(member, output, first=not speaking):
+                            speaking = True
+                            limit.restart(self._wait_s(member.stall_s))
+            except TimeoutError:
+                raise self._late(member, stalled=speaking) from None
         if not speaking:
             raise Failure(Reason.EMPTY, f"{member.name}: the answer is empty")
         self._record.served(member.name, member.model)

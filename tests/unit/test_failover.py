@@ -1,6 +1,8 @@
 """A chain: who is asked when, for how long, and what the record says of it."""
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -85,7 +87,9 @@ class Talk:
             self.words.append(word)
             return True
 
-        await self.chain.serve(Scripted.answer, deliver, record=self.record, resumes=resumes)
+        await self.chain.serve(
+            lambda one: one.answer(), deliver, record=self.record, resumes=resumes
+        )
         return " ".join(self.words)
 
     @property
@@ -137,6 +141,29 @@ async def test_a_keep_alive_is_no_output(policy: Failover) -> None:
 async def test_a_gap_within_the_stall_is_waited_for(policy: Failover) -> None:
     talk = Talk(policy, Scripted(["one", 0.01, "two"]), Scripted(["never"]), first_s=FOREVER_S)
     assert await talk.hear() == "one two"
+
+
+async def test_nobody_is_late_for_what_a_busy_loop_had_not_read(policy: Failover) -> None:
+    """The provider's word lies in a socket while the loop does something else."""
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+
+    class Remote(Scripted):
+        async def answer(self) -> AsyncGenerator[str, None]:
+            yield "one"
+            yield (await reader.readline()).decode().strip()
+
+    def be_busy() -> None:
+        theirs.sendall(b"two\n")
+        time.sleep(0.3)
+
+    asyncio.get_running_loop().call_later(0.05, be_busy)
+    talk = Talk(policy, Remote([]), Scripted(["else"]), first_s=0.1)
+    try:
+        assert await talk.hear() == "one two"
+    finally:
+        writer.close()
+        theirs.close()
 
 
 async def test_a_provider_with_nobody_behind_it_is_given_longer(policy: Failover) -> None:
