@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,12 +15,16 @@ from livekit.agents.utils import AudioBuffer, is_given
 from runner.continuation import Words, is_stub, without_repetition
 from runner.failover import Chain
 from runner.kept import KEPT, Kept, Sound
+from runner.passages import with_passages
 from runner.providers.failure import Failure, Reason
 from runner.providers.request import Answerer, Request
 from runner.providers.speech import SPEECH_RATE_HZ, EndpointSTT, EndpointTTS
+from runner.rag.search import Hit
 from runner.record import Exhausted, Record, counted, together
 
 log = logging.getLogger(__name__)
+
+Find = Callable[[], Awaitable[list[Hit]]]
 
 _ONCE = APIConnectOptions(max_retry=0)  # the chain tries again by itself
 _REMEMBERED_SENTENCES = 64
@@ -57,8 +62,22 @@ class LLMChain(_Front, llm.LLM[Any]):
         tool_choice: NotGivenOr[llm.ToolChoice] = NOT_GIVEN,
         extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
     ) -> llm.LLMStream:
+        return self.answer(chat_ctx, tools or [], tool_choice, _nothing)
+
+    def answer(
+        self,
+        chat_ctx: llm.ChatContext,
+        tools: list[llm.Tool],
+        tool_choice: NotGivenOr[llm.ToolChoice],
+        find: Find,
+    ) -> llm.LLMStream:
+        """An answer from what ``find`` finds, which is asked at once and never fails.
+
+        All is made ready meanwhile: who is asked waits for the passages alone. They ride in the
+        answer's ``extra["passages"]``.
+        """
         choice = tool_choice if is_given(tool_choice) else None
-        return _Answer(self, Request(chat_ctx, tools or [], choice))
+        return _Answer(self, Request(chat_ctx, tools, choice), find)
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -66,31 +85,50 @@ class LLMChain(_Front, llm.LLM[Any]):
 
 
 class _Answer(llm.LLMStream):
-    def __init__(self, owner: LLMChain, request: Request) -> None:
+    def __init__(self, owner: LLMChain, request: Request, find: Find) -> None:
         self._chain = owner.chain
         self._request = request
+        self._find = find
         self._words = Words()
         self._record = Record()
         super().__init__(owner, chat_ctx=request.chat_ctx, tools=request.tools, conn_options=_ONCE)
 
     async def _run(self) -> None:
+        self._informed = asyncio.create_task(self._with_passages())
         try:
             async with self._chain.desk.permit() as waited_s:
                 self._record.permit_wait_s = waited_s
                 await self._chain.serve(self._ask, self._deliver, record=self._record, resumes=True)
             self._hand_on(self._words.rest())
         finally:
+            self._informed.cancel()
             self._tell_record()
 
-    def _ask(self, provider: Answerer) -> AsyncGenerator[llm.ChatChunk, None]:
+    async def _with_passages(self) -> Request:
+        """The request with the passages for it, which are told of as soon as they are there."""
+        if not (hits := await self._find()):
+            return self._request
+        delta = llm.ChoiceDelta(extra={"passages": hits})
+        self._event_ch.send_nowait(llm.ChatChunk(id="passages", delta=delta))
+        return replace(self._request, chat_ctx=with_passages(self._request.chat_ctx, hits))
+
+    async def _ask(self, provider: Answerer) -> AsyncGenerator[llm.ChatChunk, None]:
         """The answer, or what is left of it when another provider began it."""
+        request = await asyncio.shield(self._informed)
+        async with aclosing(self._answer_of(provider, request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _answer_of(
+        self, provider: Answerer, request: Request
+    ) -> AsyncGenerator[llm.ChatChunk, None]:
         self._words.drop()
         self._record.tokens = {}
         said = self._words.said
         if not said:
-            return provider.answer(self._request)
-        request = replace(self._request, said=said)
-        if _has_used_tools(self._request.chat_ctx):
+            return provider.answer(request)
+        request = replace(request, said=said)
+        if _has_used_tools(request.chat_ctx):
             request = replace(request, tool_choice="none")  # what was done is not done again
         if provider.continues:
             return provider.answer(request)
@@ -122,6 +160,11 @@ class _Answer(llm.LLMStream):
     def _tell_record(self) -> None:
         delta = llm.ChoiceDelta(extra={"service": self._record.metadata()})
         self._event_ch.send_nowait(llm.ChatChunk(id="service", delta=delta))
+
+
+async def _nothing() -> list[Hit]:
+    """What is found where nobody searches."""
+    return []
 
 
 def _has_used_tools(chat_ctx: llm.ChatContext) -> bool:

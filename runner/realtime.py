@@ -23,9 +23,9 @@ from livekit.agents import (
 )
 from livekit.agents.metrics import RealtimeModelMetrics
 
-from runner.agent import Search, delimited
 from runner.candidates import secret
 from runner.config import GoogleRealtimeLLM
+from runner.passages import Search, delimited
 from runner.providers.failure import Failure, Reason
 from runner.providers.google_live import broke_off, failure_of
 from runner.rag.search import Hit

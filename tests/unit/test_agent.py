@@ -2,7 +2,8 @@
 
 from livekit.agents import llm
 
-from runner.agent import VoiceAgent, question_of, with_passages
+from runner.agent import VoiceAgent
+from runner.passages import question_of, with_passages
 from runner.rag.search import Hit
 
 
@@ -18,14 +19,14 @@ def context(*messages: tuple[str, str]) -> llm.ChatContext:
 
 
 def test_the_question_is_the_caller_s_latest_message() -> None:
-    assert (
-        question_of(context(("user", "one"), ("assistant", "two"), ("user", " three "))) == "three"
-    )
+    asked = question_of(context(("user", "one"), ("assistant", "two"), ("user", "three")))
+    assert asked is not None
+    assert asked.text_content == "three"
 
 
 def test_a_turn_that_the_agent_began_has_no_question() -> None:
-    assert question_of(context(("user", "one"), ("assistant", "two"))) == ""
-    assert question_of(context(("system", "be kind"))) == ""
+    assert question_of(context(("user", "one"), ("assistant", "two"))) is None
+    assert question_of(context(("system", "be kind"))) is None
 
 
 def test_passages_stand_before_the_question_and_the_context_is_left_alone() -> None:
@@ -34,6 +35,20 @@ def test_passages_stand_before_the_question_and_the_context_is_left_alone() -> N
     assert [item.role for item in enriched.items] == ["system", "system", "user"]
     assert "Over there." in enriched.items[1].text_content
     assert len(original.items) == 2
+
+
+def test_passages_do_not_come_between_a_tool_and_its_answer() -> None:
+    asked = context(("user", "what time is it?"))
+    call = llm.FunctionCall(call_id="1", name="clock", arguments="{}")
+    told = llm.FunctionCallOutput(call_id="1", name="clock", output="noon", is_error=False)
+    asked.items += [call, told]
+    enriched = with_passages(asked, [hit("Clocks tell the time.")])
+    assert [item.type for item in enriched.items] == [
+        "message",
+        "message",
+        "function_call",
+        "function_call_output",
+    ]
 
 
 def test_a_document_cannot_close_its_own_delimiter() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from livekit import rtc
-from livekit.agents import APIError, llm
+from livekit.agents import NOT_GIVEN, APIError, llm
 
 from runner.breaker import State
 from runner.chains import LLMChain, STTChain, TTSChain
@@ -15,8 +15,10 @@ from runner.config import Config, Failover
 from runner.failover import Chain, Member
 from runner.providers.failure import Failure, Reason
 from runner.providers.request import Request
+from runner.rag.search import Hit
 
 FOREVER_S = 60.0
+HIT = Hit("map.md", 0, None, "It is over there.", 0.9)
 DIED = Failure(Reason.CUT, "the answer has no end")
 REFUSED = Failure(Reason.UNREACHABLE, "connection refused")
 
@@ -99,6 +101,35 @@ async def test_an_answer_goes_on_with_the_words_that_were_handed_on(policy: Fail
     assert second.requests[0].said == "The sky is"  # " bl" was held: it was not whole
     assert response.extra["service"]["failovers"] == [{"provider": "a", "reason": "cut"}]
     assert response.extra["service"]["provider"] == "b"
+
+
+async def test_everything_is_ready_when_the_passages_come(policy: Failover) -> None:
+    """They are found once, and told of once, however many are asked."""
+    found = asyncio.Event()
+    searches = []
+
+    async def find() -> list[Hit]:
+        searches.append(chain.chain.desk.in_flight)
+        await found.wait()
+        return [HIT]
+
+    first, second = ScriptedLLM("Over", " there", DIED), ScriptedLLM(" there.")
+    chain = llm_chain(policy, first, second)
+    question = llm.ChatContext([llm.ChatMessage(role="user", content=["Where?"])])
+    answer = asyncio.create_task(chain.answer(question, [], NOT_GIVEN, find).collect())
+    async with asyncio.timeout(10):
+        while not chain.chain.desk.in_flight:  # noqa: ASYNC110  another task makes it so
+            await asyncio.sleep(0)
+    assert first.requests == []
+    found.set()
+    response = await answer
+    assert response.text == "Over there."
+    assert response.extra["passages"] == [HIT]
+    for asked in (first, second):
+        [passages, latest] = asked.requests[0].chat_ctx.items
+        assert HIT.content in passages.text_content
+        assert latest.text_content == "Where?"
+    assert len(searches) == 1
 
 
 async def test_one_that_repeats_what_was_said_is_heard_once(policy: Failover) -> None:
