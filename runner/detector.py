@@ -135,7 +135,7 @@ class Activity:
 
     def _speech(self, samples: bytes) -> list[Heard]:
         self._speech_s += WINDOW_S
-        over = self._quiet_s >= self._silence_s
+        over = self._silent_s >= self._silence_s
         if self._deaf:
             self._lead.append(samples)
             if over:  # the turn was over already: what comes next is another
@@ -145,7 +145,7 @@ class Activity:
         self._words.append(samples)
         told = [self._event(VADEventType.INFERENCE_DONE, [samples])]
         if over:
-            self._fell_silent_s = self._now_s - self._quiet_s
+            self._fell_silent_s = self._now_s - self._silent_s
             told += [self._ended(), self._event(VADEventType.INFERENCE_DONE)]
         elif self._now_s - self._turn_began_s >= self._longest_s:
             log.info("the caller talked for %g s: it is the agent's turn", self._longest_s)
@@ -154,7 +154,7 @@ class Activity:
         return told
 
     def _ended(self) -> Heard:
-        words, self._speech_s = self._words, self._speech_s - self._quiet_s
+        words, self._speech_s = self._words, self._speech_s - self._silent_s
         self._speaking = False
         event = self._event(VADEventType.END_OF_SPEECH, words)
         self._end()
@@ -165,6 +165,12 @@ class Activity:
         self._words, self._speech_s = [], 0.0
         self._speaking = self._deaf = False
 
+    @property
+    def _silent_s(self) -> float:
+        """Since the voice faded: the model is sure of a silence 0.03 s after that, in the median,
+        and 0.07 s after the last sound."""
+        return self._hush_s if self._quiet_s else 0.0
+
     def _event(self, kind: VADEventType, windows: "list[bytes] | tuple[()]" = ()) -> Heard:
         sound = b"".join(windows)
         return Heard(
@@ -172,10 +178,10 @@ class Activity:
             samples_index=round(self._now_s * RATE_HZ),
             timestamp=self._now_s,
             speech_duration=self._speech_s,
-            silence_duration=self._quiet_s,
+            silence_duration=self._silent_s,
             frames=[rtc.AudioFrame(sound, RATE_HZ, 1, len(sound) // 2)] if sound else [],
             speaking=self._speaking,
-            raw_accumulated_silence=self._quiet_s,
+            raw_accumulated_silence=self._silent_s,
             raw_accumulated_speech=self._loud_s,
             hush_s=self._hush_s,
         )

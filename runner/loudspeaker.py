@@ -36,7 +36,8 @@ _TRACK = "agent"
 
 
 class Loudspeaker(io.AudioOutput):
-    """A track in ``room``, played in real time by a task that lives as long as it sends."""
+    """A track in ``room``, played in real time; a timer sends a packet after the other, which costs
+    half of what a task does."""
 
     def __init__(self, room: rtc.Room) -> None:
         super().__init__(
@@ -56,7 +57,9 @@ class Loudspeaker(io.AudioOutput):
         self._truncated = False  # … though its text goes on
         self._paused = False
         self._said = asyncio.Event()  # nothing is being said
-        self._sending: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._next_one: asyncio.TimerHandle | None = None  # of the packets; None: none is sent
+        self._due = 0.0
         self._publishing = asyncio.create_task(self._publish(), name="loudspeaker's track")
 
     def show(self, subtitles: Subtitles) -> None:
@@ -77,10 +80,10 @@ class Loudspeaker(io.AudioOutput):
 
     async def aclose(self) -> None:
         """Falls silent."""
-        tasks = [task for task in (self._publishing, self._sending) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        if self._next_one is not None:
+            self._next_one.cancel()
+        self._publishing.cancel()
+        await asyncio.wait([self._publishing])
         await self._source.aclose()
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
@@ -96,8 +99,10 @@ class Loudspeaker(io.AudioOutput):
         if not self._speaking:
             self._speaking, self._whole = True, False
             self._said.clear()
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send(), name="loudspeaker")
+        if self._next_one is None:
+            self._due = self._loop.time()
+            self._next_one = self._loop.call_at(self._due, self._send)
+            self.stay()
 
     def _cut(self, sound: bytes) -> None:
         whole = len(sound) - len(sound) % _PACKET_BYTES
@@ -130,19 +135,18 @@ class Loudspeaker(io.AudioOutput):
         """Something may soon be said: the silence goes on."""
         self._silent_s = 0.0
 
-    async def _send(self) -> None:
-        """Sends a packet after the other: of what is said, or of silence."""
-        due = time.monotonic()
-        self.stay()
-        while self._speaking or self._silent_s < _TAIL_S:
-            packet = self._next()
-            self._silent_s = 0.0 if packet else self._silent_s + _PACKET_S
-            for at in range(0, _PACKET_BYTES, _FRAME_BYTES):
-                self._source.send((packet or _SILENCE)[at : at + _FRAME_BYTES])
-            now = time.monotonic()
-            due = (due if now - due < _LATE_S else now) + _PACKET_S
-            await asyncio.sleep(max(due - now, 0))
-        self._sending = None
+    def _send(self) -> None:
+        """Sends a packet, of what is said or of silence, and comes again for the next."""
+        packet = self._next()
+        self._silent_s = 0.0 if packet else self._silent_s + _PACKET_S
+        for at in range(0, _PACKET_BYTES, _FRAME_BYTES):
+            self._source.send((packet or _SILENCE)[at : at + _FRAME_BYTES])
+        if not self._speaking and self._silent_s >= _TAIL_S:
+            self._next_one = None
+            return
+        now = self._loop.time()
+        self._due = (self._due if now - self._due < _LATE_S else now) + _PACKET_S
+        self._next_one = self._loop.call_at(self._due, self._send)
 
     def _next(self) -> bytes:
         """The next packet of what is said, the last one filled up; empty: nothing can be said."""

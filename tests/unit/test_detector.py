@@ -79,6 +79,18 @@ def test_speech_fades_before_it_is_silent(probability: float, level: int, fades:
     assert caller.told[-1].hush_s == 0
 
 
+def test_a_silence_begins_where_speech_began_to_fade() -> None:
+    caller, loud = Caller(), np.full(WINDOW_SAMPLES, 1_000, np.int16).tobytes()
+    caller.speaks(1.0, sound=loud)
+    caller.speaks(3 * WINDOW_S)
+    spoke_until_s = caller.told[-1].timestamp - 3 * WINDOW_S
+    caller.pauses(1.0)
+    [end] = caller.ends()
+    assert end.timestamp - end.silence_duration == pytest.approx(spoke_until_s)
+    assert end.silence_duration == pytest.approx(SILENCE_S, abs=WINDOW_S)
+    assert end.speech_duration == pytest.approx(1.0, abs=WINDOW_S)
+
+
 def test_a_click_is_no_speech_and_a_doubt_no_silence() -> None:
     caller = Caller()
     caller.speaks(WINDOW_S)

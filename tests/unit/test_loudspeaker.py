@@ -81,8 +81,12 @@ class Said:
                 await asyncio.sleep(0.001)
 
     async def silence_ends(self) -> None:
-        [sending] = [task for task in asyncio.all_tasks() if task.get_name() == "loudspeaker"]
-        await asyncio.wait_for(sending, 5)
+        """Nothing more comes in the time of five packets."""
+        before = -1
+        async with asyncio.timeout(5):
+            while self.room.silent != before:
+                before = self.room.silent
+                await asyncio.sleep(0.1)
 
     async def sent(self, frames: int) -> None:
         async with asyncio.timeout(5):
