@@ -100,17 +100,9 @@ class Heard:
 
 
 class Windowed(Whisper):
-    """A Whisper whose shortest window can be set. ``made_full``: how often it took 30 s."""
+    """A Whisper that counts how often it took 30 s: ``made_full``."""
 
     made_full = 0
-
-    @property
-    def shortest_s(self) -> float:
-        return self._shortest_s
-
-    @shortest_s.setter
-    def shortest_s(self, seconds: float) -> None:
-        self._shortest_s = seconds
 
     def _heard(
         self, sound: Floats, window_s: float, tokens: int, language: str
@@ -312,7 +304,7 @@ def measure(
     model: Literal["tiny.en", "base"], shortest_s: list[float], made: Sequence[Sound]
 ) -> list[Heard]:
     """Hear each sound in every window, print the tables."""
-    whisper = Windowed(ensure(WHISPER[model], CACHE, print), model, threads=1)
+    whisper = Windowed(ensure(WHISPER[model], CACHE, print), threads=1)
     windows_s = shortest_s or [whisper.shortest_s]
     heard = []
     console = Console(stderr=True)

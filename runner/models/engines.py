@@ -35,7 +35,7 @@ def load(models: Models, cache_dir: Path, report: Report) -> Engines:
 
     def stt() -> Whisper:
         folder = weights.ensure(weights.WHISPER[models.whisper], cache_dir, report)
-        whisper = Whisper(folder, models.whisper, models.threads)
+        whisper = Whisper(folder, models.threads)
         whisper.hear(np.zeros(HEARD_RATE_HZ, np.float32), "en")
         return whisper
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ctranslate2  # type: ignore[import-untyped]
 import numpy as np
@@ -25,11 +25,6 @@ from runner.models.vad import Floats, speech
 
 _LONGEST_S = 30.0  # what Whisper was trained on
 _MARGIN_S = 0.5  # silence after the last word, within the window
-_SHORTEST_S = {"tiny.en": 12.0, "base": 12.0}
-"""What a window costs in word error rate over 30 s (benchmarks/window.py, four voices): tiny.en at
-12 s .008 in a quiet room, -.006 with echo, -.023 in noise, and no less at 14 s; base with echo .006
-at 12 s, .012 at 8 and 10 s. In windows below 10 s, tiny.en repeats itself."""
-
 _TOKENS_PER_S = 10  # speech has 3 to 7
 _SPARE_TOKENS = 24
 _MOST_TOKENS = 224  # half of Whisper's text context, as in its own decoder
@@ -55,13 +50,17 @@ class Whisper:
     window as fast, so several callers are served side by side and none by two cores.
     """
 
-    def __init__(self, folder: Path, size: Literal["tiny.en", "base"], threads: int) -> None:
+    shortest_s = 12.0
+    """The least window. What it costs in word error rate over 30 s (benchmarks/window.py, four
+    voices): tiny.en .008 in a quiet room, -.006 with echo, -.023 in noise, and no less at 14 s;
+    base with echo .006, and .012 at 8 and 10 s. In windows below 10 s, tiny.en repeats itself."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
         self._model = ctranslate2.models.Whisper(
             str(folder), device="cpu", compute_type="int8", inter_threads=threads, intra_threads=1
         )
         self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._features = FeatureExtractor()
-        self._shortest_s = _SHORTEST_S[size]
         self._end_of_text = self._token("<|endoftext|>")
         self.languages = self._languages(folder)
 
@@ -101,7 +100,7 @@ class Whisper:
         return self._tokenizer.decode(said).strip(), len(ids) < tokens
 
     def _window_s(self, sound: Floats) -> float:
-        return min(_LONGEST_S, max(self._shortest_s, len(sound) / HEARD_RATE_HZ + _MARGIN_S))
+        return min(_LONGEST_S, max(self.shortest_s, len(sound) / HEARD_RATE_HZ + _MARGIN_S))
 
     def _window(self, sound: Floats, window_s: float) -> Any:
         """The log-mel features of ``sound`` and silence up to ``window_s``."""

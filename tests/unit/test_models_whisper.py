@@ -44,7 +44,6 @@ class Heard(Whisper):
     """A Whisper without a model: its answers are given, the windows that it was asked kept."""
 
     def __init__(self, *answers: tuple[str, bool]) -> None:
-        self._shortest_s = 12.0
         self._answers = list(answers)
         self.windows_s: list[float] = []
 
