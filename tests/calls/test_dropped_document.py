@@ -49,7 +49,7 @@ def ten_pages(path: Path) -> Path:
     pdf.set_font("Helvetica", size=12)
     for page in range(1, 11):
         pdf.add_page()
-        text = "The rowing boats are kept in the red shed behind the school." if page == 8 else ""
+        text = "The old boats are kept in the red shed behind the school." if page == 8 else ""
         pdf.multi_cell(0, 8, f"Page {page} of the handbook of the sailing club.\n\n{text}")
     pdf.output(str(path))
     return path
@@ -69,7 +69,7 @@ def test_a_pdf_is_known_in_the_next_call(
     harbour: tuple[Runner, Path], say: Callable[..., Path], tmp_path: Path
 ) -> None:
     drop(harbour, "handbook.pdf", ten_pages(tmp_path / "handbook.pdf"))
-    turn = ask(harbour, say("Where are the rowing boats kept?"))
+    turn = ask(harbour, say("Where are the old boats kept?"))
     assert "red shed" in str(turn["said"]).lower()
     assert turn["sources"] == ["handbook.pdf"]
 
