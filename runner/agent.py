@@ -6,7 +6,7 @@ would throw away what was generated ahead of the end of the turn.
 
 import logging
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -39,7 +39,7 @@ class VoiceAgent(Agent):
         instructions: str,
         search: Search | None,
         apology: str,
-        search_ahead: Callable[[str], None] = lambda _: None,
+        search_ahead: Callable[[str], Awaitable[None]] | None = None,
         transcribe_after_s: float = math.inf,
         history: llm.ChatContext | None = None,
     ) -> None:
@@ -56,8 +56,8 @@ class VoiceAgent(Agent):
         assert isinstance(detector, Detector)
         assert isinstance(ears, STTChain)
         async for event in transcripts(detector, ears, audio, self._transcribe_after_s):
-            if event.alternatives:
-                self._search_ahead(event.alternatives[0].text)
+            if event.alternatives and self._search_ahead:
+                await self._search_ahead(event.alternatives[0].text)
             yield event
 
     async def llm_node(

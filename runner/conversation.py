@@ -139,7 +139,7 @@ async def conversation(
                 instructions=persona.instructions,
                 history=history,
                 search=searched and searched.in_time,
-                search_ahead=searched.ahead if searched else lambda _: None,
+                search_ahead=searched.ahead if searched else None,
                 apology=config.agent.apology,
                 transcribe_after_s=config.turn.transcribe_after_s,
             )

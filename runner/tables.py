@@ -130,6 +130,7 @@ class RagDocument(SQLModel, table=True):
             "rag_documents_content_idx",
             text("to_tsvector('english', regexp_replace(content, '[^[:alnum:]]+', ' ', 'g'))"),
             postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
         ),
     )
 

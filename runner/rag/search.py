@@ -24,6 +24,7 @@ _TELLING = 0.1  # the weight of one word that ten chunks hold: such a chunk is a
 _FUZZY = 300  # of a word's chunks so many are looked at, which tells the common ones
 _WORDS = 20  # of a question; each is a look-up
 _HOLD_S = 0.05  # a slow embedding server shall not keep the call's two connections
+_TURNS_TO_ASK = 2  # of the event loop: in the first the question is sent, then the first query
 _RRF = 60  # Cormack, Clarke and Büttcher 2009: a rank's weight is 1 / (60 + rank)
 _SQL = sql.queries("search.sql")
 _BOTH = {
@@ -140,10 +141,16 @@ class Search:
         took_s, self._took_s = self._took_s, None
         return took_s
 
-    def ahead(self, transcript: str) -> None:
-        """Begin the search for what a caller seems to be asking; whoever asks later finds it."""
+    async def ahead(self, transcript: str) -> None:
+        """Begin the search for what a caller seems to be asking; whoever asks later finds it.
+
+        Comes back when the embedding server and the database are at work: what the caller does
+        next would keep this loop from asking them.
+        """
         if transcript.strip():
             self._search(transcript, "")
+            for _ in range(_TURNS_TO_ASK):
+                await asyncio.sleep(0)
 
     async def candidates(self, question: str, filename: str = "") -> list[Hit]:
         """More chunks than an LLM is given, however far off: for whoever looks into each of them.
@@ -170,6 +177,7 @@ class Search:
         """The words are looked up while the question is embedded, which takes longer."""
         embedding = asyncio.create_task(self._vector(question, known))
         embedding.add_done_callback(_result)  # the database may have failed before
+        await asyncio.sleep(0)  # it takes longest, so it goes first
         try:
             async with self._engine.connect() as connection:
                 asked = _Asked(connection, await self._state(connection), filename)

@@ -183,9 +183,9 @@ async def test_a_search_ahead_on_the_transcript_serves_the_question(
     search: Search, embedder: Embedder, superuser: psycopg.Connection
 ) -> None:
     add(superuser, "a.md", "apples")
-    search.ahead("apples")
-    search.ahead("apples ")
-    search.ahead("  ")
+    await search.ahead("apples")
+    await search.ahead("apples ")
+    await search.ahead("  ")
     assert names(await search("apples")) == ["a.md"]
     assert embedder.texts == ["apples"]
 
@@ -267,6 +267,21 @@ async def test_a_word_that_many_chunks_hold_tells_nothing(
         add(superuser, f"{at}.md", f"zebra 7 place{'abcdefghij'[at % 10]}")
     search = searching(engine, embedder, hybrid=True)
     assert not any(hit.by_words for hit in await search("7 zebra"))
+
+
+async def test_words_are_looked_up_by_the_index_as_soon_as_chunks_are_there(
+    superuser: psycopg.Connection,
+) -> None:
+    for number in range(200):
+        fruits = " ".join(f"{zlib.crc32(bytes([number, at])):x}" for at in range(100))
+        add(superuser, f"{number}.md", f"apples {fruits}")
+    superuser.execute("ANALYZE rag_documents")
+    values = {"text": "apples", "words": 20, "common": 50}
+    words = sql.queries("search.sql")["words_in_chunks"]
+    with psycopg.ClientCursor(superuser) as cursor:
+        cursor.execute(f"EXPLAIN {words}", values)  # type: ignore[arg-type]
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "rag_documents_content_idx" in plan
 
 
 async def test_a_hostile_question_is_only_words(
