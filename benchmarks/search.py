@@ -136,13 +136,14 @@ async def measure(engine: AsyncEngine, books: Library, rag: RAG) -> str:
     search = Search(engine, Known(books.questions), rag)  # type: ignore[arg-type]
     asked = texts(books.words, QUESTIONS, QUESTION_WORDS)
     for at in range(20):
-        await Search(engine, Known(books.questions), rag)(f"{at} {asked[at]}")  # type: ignore[arg-type]
+        await search(f"warm up {at} {asked[at]}")
     times, right = [], 0
     for at, text in enumerate(asked):
         began = time.perf_counter()
         hits = await search(f"{at} {text}")
         times.append((time.perf_counter() - began) * 1000)
         right += len({int(hit.filename) for hit in hits} & set(books.nearest[at].tolist()))
+    await search.aclose()
     cuts = statistics.quantiles(times, n=20, method="inclusive")
     recall = f"{right / QUESTIONS / TOP:>10.3f}" if not rag.hybrid else f"{'':>10}"
     return f"{cuts[9]:>9.1f}{cuts[18]:>9.1f}{recall}"

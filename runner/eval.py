@@ -147,8 +147,11 @@ async def _ask(
         max_sentences=configured.max_sentences,
         min_similarity=configured.min_similarity,
     )
-    await search(_WARM_UP)
-    return [await _outcome(question, search, model) for question in asked]
+    try:
+        await search(_WARM_UP)
+        return [await _outcome(question, search, model) for question in asked]
+    finally:
+        await search.aclose()
 
 
 async def _outcome(question: Question, search: Search, model: Retrieval) -> Outcome:

@@ -69,12 +69,14 @@ async def search(config: Config, engine: AsyncEngine) -> float:
         ProviderError: the embedding server does not answer.
     """
     embedder = embedding.embedder(config.rag)
+    search = Search(engine, embedder, config.rag)
     try:
-        await Search(engine, embedder, config.rag)("warm up")
+        await search("warm up")
         begin = time.perf_counter()
-        await Search(engine, embedder, config.rag)(_QUESTION)
+        await search(_QUESTION)
         return (time.perf_counter() - begin) * 1000
     finally:
+        await search.aclose()
         await embedder.aclose()
 
 

@@ -80,6 +80,7 @@ async def _rehearse(config: Config) -> None:
         desk = await exits.enter_async_context(build.switchboard(config, http, Metrics()))
         embedder = embedding.embedder(config.rag)
         search = Search(engine, embedder, config.rag)
+        exits.push_async_callback(search.aclose)
         session = agent_session(config, desk, http, search.candidates, embedder.embed)
         session.input.audio = _Silence()
         agent = VoiceAgent(instructions="", search=None, apology="")

@@ -49,6 +49,7 @@ async def _search(config: Config, task: SearchTask) -> tuple[list[Hit], str]:
         client = embedder(config.rag)
         exits.push_async_callback(client.aclose)
         search = Search(engine, client, config.rag)
+        exits.push_async_callback(search.aclose)
         if hits := await search(task.query, task.filename):
             return hits, ""
         if await search.candidates(task.query, task.filename):

@@ -133,7 +133,7 @@ async def _serve(config: Config, stopping: Stopping) -> None:
                 switchboard=switchboard,
                 seen=seen,
                 indexing=indexing,
-                search=_search(config, running, exits),
+                search=_search(config, engine, exits),
                 examine=partial(doctor.of_running, config, running, _PROBE_TIMEOUT_S),
                 composition=Composition.of_hydra(),
             )
@@ -199,15 +199,13 @@ async def _switchboard(
     return switchboard, path
 
 
-def _search(config: Config, running: Running, exits: AsyncExitStack) -> Search:
-    """The operator's. It has a connection of its own: a search leaves settings behind on it that
-    would make other queries miss rows."""
+def _search(config: Config, engine: AsyncEngine, exits: AsyncExitStack) -> Search:
+    """The operator's."""
     embedder = embedding.embedder(config.rag)
     exits.push_async_callback(embedder.aclose)
-    socket = running.endpoints.postgres_socket
-    pool = database.engine(config.database, socket, pool_size=1, application_name="runner")
-    exits.push_async_callback(pool.dispose)
-    return Search(pool, embedder, config.rag)
+    search = Search(engine, embedder, config.rag)
+    exits.push_async_callback(search.aclose)
+    return search
 
 
 def _traces(config: Config, exits: AsyncExitStack) -> list[Callable[[Call, Told], None]]:

@@ -3,17 +3,19 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
+import psycopg
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runner import sql
 from runner.config import RAG
 from runner.errors import DatabaseError
+from runner.rag.connection import OwnConnection
 from runner.rag.embedding import Embedder
 
 _CANDIDATES = 30  # answered 151 of 171 questions to the manual right, 12 did 148, 80 did 154
@@ -23,13 +25,13 @@ _COMMON = 50  # a word in more chunks than that says little about which one is m
 _TELLING = 0.1  # the weight of one word that ten chunks hold: such a chunk is about the question
 _FUZZY = 300  # of a word's chunks so many are looked at, which tells the common ones
 _WORDS = 20  # of a question; each is a look-up
-_HOLD_S = 0.05  # a slow embedding server shall not keep the call's two connections
-_TURNS_TO_ASK = 2  # of the event loop: in the first the question is sent, then the first query
+_TURNS_TO_SEND = 3  # of the event loop, until the question is on its way to be embedded …
+_TURNS_TO_ASK = _TURNS_TO_SEND + 2  # … and the first query to the database
 _RRF = 60  # Cormack, Clarke and Büttcher 2009: a rank's weight is 1 / (60 + rank)
 _SQL = sql.queries("search.sql")
-_BOTH = {
-    nearest: _SQL["both"].format(nearest=_SQL[nearest], with_words=_SQL["chunks_with_words"])
-    for nearest in ("nearest_chunks", "nearest_chunks_by_index")
+_HITS = {
+    nearest: _SQL["hits"].format(nearest=_SQL[nearest])
+    for nearest in ("nearest", "nearest_by_index")
 }
 
 T = TypeVar("T")
@@ -57,36 +59,24 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class _State:
+    """What is known before the question's embedding is: how to search, and the chunks that hold
+    its words, with their weights."""
+
+    revision: str | None
+    method: str | None
+    has_words: bool
+    ids: list[int] | None
+    weights: list[float] | None
+
+
+@dataclass(frozen=True)
 class _Found:
     """A search's result, and of which state of the documents; no revision: of an unknown one."""
 
     vector: str
     revision: str | None
     hits: list[Hit]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A connection, what it said of the index, and the filter."""
-
-    connection: AsyncConnection
-    state: Any
-    filename: str
-
-    async def rows(self, query: str, values: dict[str, Any]) -> list[Hit]:
-        """What a query finds."""
-        rows = await self.connection.exec_driver_sql(_SQL[query], values)
-        return [Hit(**row) for row in rows.mappings()]
-
-    async def lists(self, nearest: str, values: dict[str, Any]) -> tuple[list[Hit], list[Hit]]:
-        """The chunks that are near, and those with words, by one round trip."""
-        found = await self.connection.exec_driver_sql(_BOTH[nearest], values)
-        lists: tuple[list[Hit], list[Hit]] = ([], [])
-        for row in found.mappings():
-            values = dict(row)
-            del values["place"]
-            lists[values.pop("list")].append(Hit(**values))
-        return lists
 
 
 class Search:
@@ -103,8 +93,7 @@ class Search:
         rag: RAG,
         on_miss: Callable[[], None] = lambda: None,
     ) -> None:
-        # Without transactions: their two round trips are a third of a search's.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connection = OwnConnection(engine)
         self._embedder = embedder
         self._rag = rag
         self._on_miss = on_miss
@@ -152,6 +141,10 @@ class Search:
             for _ in range(_TURNS_TO_ASK):
                 await asyncio.sleep(0)
 
+    async def aclose(self) -> None:
+        """Closes its connection."""
+        await self._connection.aclose()
+
     async def candidates(self, question: str, filename: str = "") -> list[Hit]:
         """More chunks than an LLM is given, however far off: for whoever looks into each of them.
 
@@ -177,20 +170,16 @@ class Search:
         """The words are looked up while the question is embedded, which takes longer."""
         embedding = asyncio.create_task(self._vector(question, known))
         embedding.add_done_callback(_result)  # the database may have failed before
-        await asyncio.sleep(0)  # it takes longest, so it goes first
         try:
-            async with self._engine.connect() as connection:
-                asked = _Asked(connection, await self._state(connection), filename)
-                if known and known.revision and known.revision == asked.state.revision:
-                    return known
-                words = await self._words(asked, question)
-                if await _soon(embedding):
-                    return await self._found(asked, embedding.result(), words)
+            for _ in range(_TURNS_TO_SEND):
+                await asyncio.sleep(0)
+            state = await self._state(question)
+            if known and known.revision and known.revision == state.revision:
+                return known
             vector = await embedding
-            async with self._engine.connect() as connection:
-                asked = _Asked(connection, await self._state(connection), filename)
-                return await self._found(asked, vector, words)
-        except SQLAlchemyError as error:
+            hits = await self._hits(state, vector, filename)
+            return _Found(vector, state.revision, hits)
+        except (SQLAlchemyError, psycopg.Error) as error:
             reason = str(error).splitlines()[0]
             raise DatabaseError(f"The documents could not be searched: {reason}") from error
         finally:
@@ -202,59 +191,34 @@ class Search:
         [vector] = await self._embedder.embed([question])
         return to_json(vector).decode()  # ten times as quick as str()
 
-    async def _found(self, asked: _Asked, vector: str, words: dict[str, Any] | None) -> _Found:
+    async def _state(self, question: str) -> _State:
         values = {
-            "question": vector,
-            "filename": asked.filename,
-            "count": max(_CANDIDATES, self._rag.top_k),
+            "ef_search": _EF_SEARCH,
+            "fuzzy": _FUZZY,
+            "hybrid": self._rag.hybrid,
+            "text": question,
+            "words": _WORDS,
+            "common": _COMMON,
         }
-        nearest = self._nearest(asked)
-        if words and words["ids"]:
-            values |= words | {"telling": _TELLING}
-            near, with_words = await asked.lists(nearest, values)
-        else:
-            near, with_words = await asked.rows(nearest, values), []
-        hits = [replace(hit, score=hit.similarity) for hit in near]
-        return _Found(
-            vector, asked.state.revision, hits if words is None else fused(near, with_words)
-        )
+        [state] = await self._connection.rows(_SQL["search_state"], values)
+        return _State(*state)
 
-    async def _words(self, asked: _Asked, question: str) -> dict[str, Any] | None:
-        """The chunks that hold words of the question, and how much these weigh; None: no hybrid."""
-        if not (self._rag.hybrid and asked.state.has_words):
-            return None
-        values = {"text": question, "words": _WORDS, "common": _COMMON}
-        found = (await asked.connection.exec_driver_sql(_SQL["words_in_chunks"], values)).all()
-        return {"ids": [row.id for row in found], "weights": [row.weight for row in found]}
-
-    async def _state(self, connection: AsyncConnection) -> Any:
-        values = {"ef_search": _EF_SEARCH, "fuzzy": _FUZZY}
-        return (await connection.exec_driver_sql(_SQL["search_state"], values)).one()
-
-    def _nearest(self, asked: _Asked) -> str:
+    async def _hits(self, state: _State, vector: str, filename: str) -> list[Hit]:
         """By the index where it is the one that ``rag.index`` means; exactly where it is not."""
         means = {"auto": "hnsw"}.get(self._rag.index, self._rag.index)
-        by_index = asked.state.method == means and not asked.filename
-        return "nearest_chunks_by_index" if by_index else "nearest_chunks"
-
-
-def fused(near: Sequence[Hit], with_words: Sequence[Hit]) -> list[Hit]:
-    """Both lists as one by reciprocal rank fusion, no longer than the longer one."""
-    scores: dict[tuple[str, int], float] = {}
-    hits: dict[tuple[str, int], Hit] = {}
-    for found in (near, with_words):
-        for rank, hit in enumerate(found, 1):
-            key = (hit.filename, hit.chunk_index)
-            hits[key] = hit
-            scores[key] = scores.get(key, 0) + 1 / (_RRF + rank)
-    best = sorted(hits, key=lambda key: -scores[key])[: max(len(near), len(with_words))]
-    return [replace(hits[key], score=scores[key]) for key in best]
-
-
-async def _soon(embedding: asyncio.Task[str]) -> bool:
-    """Whether it is there before the connection is better given back. Raises nothing of it."""
-    done, _ = await asyncio.wait({embedding}, timeout=_HOLD_S)
-    return bool(done)
+        by_index = state.method == means and not filename
+        values = {
+            "question": vector,
+            "filename": filename,
+            "count": max(_CANDIDATES, self._rag.top_k),
+            "ids": state.ids,
+            "weights": state.weights,
+            "telling": _TELLING,
+            "rrf": _RRF,
+            "fused": state.has_words,
+        }
+        query = _HITS["nearest_by_index" if by_index else "nearest"]
+        return [Hit(*row) for row in await self._connection.rows(query, values)]
 
 
 def _result(task: asyncio.Task[T] | None) -> T | None:

@@ -277,11 +277,40 @@ async def test_words_are_looked_up_by_the_index_as_soon_as_chunks_are_there(
         add(superuser, f"{number}.md", f"apples {fruits}")
     superuser.execute("ANALYZE rag_documents")
     values = {"text": "apples", "words": 20, "common": 50}
-    words = sql.queries("search.sql")["words_in_chunks"]
+    values |= {"ef_search": 100, "fuzzy": 300, "hybrid": True}
+    words = sql.queries("search.sql")["search_state"]
     with psycopg.ClientCursor(superuser) as cursor:
         cursor.execute(f"EXPLAIN {words}", values)  # type: ignore[arg-type]
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "rag_documents_content_idx" in plan
+
+
+async def test_what_is_near_and_holds_the_words_comes_first(
+    engine: AsyncEngine, embedder: Embedder, superuser: psycopg.Connection
+) -> None:
+    """Ranks in the list of the nearest, and in that of the words: both.md 2 and 1, words.md 3 and
+    2, near.md 1 and none."""
+    add(superuser, "near.md", "apples 1")
+    add(superuser, "both.md", "apples pears 2")
+    superuser.execute("UPDATE rag_documents SET content = 'nothing' WHERE filename = 'near.md'")
+    add(superuser, "words.md", "stones")
+    superuser.execute("UPDATE rag_documents SET content = 'apples' WHERE filename = 'words.md'")
+    found = await searching(engine, embedder, hybrid=True).candidates("apples")
+    assert names(found) == ["both.md", "words.md", "near.md"]
+    assert [hit.score for hit in found] == pytest.approx([1 / 61 + 1 / 62, 1 / 62 + 1 / 63, 1 / 61])
+    assert [hit.by_words for hit in found] == [True, True, False]
+
+
+async def test_a_connection_that_was_lost_is_made_again(
+    search: Search, superuser: psycopg.Connection
+) -> None:
+    add(superuser, "a.md", "apples")
+    assert names(await search("apples")) == ["a.md"]
+    superuser.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'test' AND datname = current_database()"
+    )
+    assert names(await search("pears and apples")) == ["a.md"]
 
 
 async def test_a_hostile_question_is_only_words(

@@ -1,4 +1,4 @@
-"""What a search makes of two lists, what the tasks print, and which index fits how many rows."""
+"""What the tasks print, and which index fits how many rows."""
 
 import io
 import math
@@ -15,7 +15,7 @@ from runner.folders import RESOURCES
 from runner.rag import local_embedding
 from runner.rag.embedding import unfit
 from runner.rag.local_embedding import LocalEmbedder
-from runner.rag.search import Hit, fused
+from runner.rag.search import Hit
 from runner.rag.vector_index import VectorIndex, _fits, _wanted
 from runner.search import place, table
 
@@ -30,29 +30,6 @@ def shown(printable: object) -> str:
     out = io.StringIO()
     Console(file=out, width=160, force_terminal=False).print(printable)
     return out.getvalue()
-
-
-# Two lists as one.
-
-
-def test_what_both_lists_hold_comes_first() -> None:
-    both = fused([hit("near"), hit("both")], [hit("both", by_words=True), hit("words")])
-    assert [one.filename for one in both] == ["both", "near"]
-    assert both[0].by_words
-    assert both[0].score == pytest.approx(1 / 61 + 1 / 62)
-    assert both[1].score == pytest.approx(1 / 61)
-
-
-def test_a_list_alone_stays_in_its_order() -> None:
-    near = [hit("1"), hit("2"), hit("3")]
-    assert [one.filename for one in fused(near, [])] == ["1", "2", "3"]
-    assert [one.filename for one in fused([], near)] == ["1", "2", "3"]
-    assert fused([], []) == []
-
-
-def test_chunks_of_one_document_are_told_apart() -> None:
-    first, second = hit("a", chunk_index=0), hit("a", chunk_index=1)
-    assert [one.chunk_index for one in fused([first, second], [second])] == [1, 0]
 
 
 # What is printed.
