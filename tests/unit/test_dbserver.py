@@ -7,7 +7,7 @@ import pytest
 
 from runner import database
 from runner.config import Database
-from runner.dbserver import Server, State
+from runner.dbserver import SCHEMA_VERSION, Server, State
 
 CONFIG = Database(
     host="db.example",
@@ -25,7 +25,7 @@ WHOLE = State(
     may_create_vector=False,
     may_create_tables=False,
     missing_tables=[],
-    version=3,
+    version=SCHEMA_VERSION,
 )
 TWO_TABLES = ["rag_documents", "system_config"]
 
