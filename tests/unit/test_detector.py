@@ -91,6 +91,18 @@ def test_a_silence_begins_where_speech_began_to_fade() -> None:
     assert end.speech_duration == pytest.approx(1.0, abs=WINDOW_S)
 
 
+@pytest.mark.parametrize("spoken_samples", [64, 256, 448])
+def test_a_silence_begins_within_the_window_in_which_the_voice_falls(spoken_samples: int) -> None:
+    caller, loud = Caller(), np.full(WINDOW_SAMPLES, 1_000, np.int16)
+    caller.speaks(1.0, sound=loud.tobytes())
+    loud[spoken_samples:] = 40
+    caller.speaks(WINDOW_S, sound=loud.tobytes())
+    fell_s = caller.told[-1].timestamp - (WINDOW_SAMPLES - spoken_samples) / RATE_HZ
+    caller.pauses(1.0)
+    [end] = caller.ends()
+    assert end.timestamp - end.silence_duration == pytest.approx(fell_s)
+
+
 def test_a_click_is_no_speech_and_a_doubt_no_silence() -> None:
     caller = Caller()
     caller.speaks(WINDOW_S)
