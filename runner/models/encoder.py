@@ -102,7 +102,7 @@ class _Graph:
         return self._node(f"{layer}.heads", "MultiHeadAttention", inputs, _FUSED, num_heads=_HEADS)
 
     def _normed(self, part: str, before: str, added: str) -> str:
-        """What was there and what is added to it, normed: in half the time of the fused operator."""
+        """What was there and what is added to it, normed: half the time of the fused operator."""
         norm = [self._own(f"{part}.{_NORM}.{name}") for name in ("weight", "bias")]
         summed = self._node(f"{part}.sum", "Add", [before, added])
         return self._node(
