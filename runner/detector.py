@@ -34,6 +34,8 @@ _STILL_SPEECH = 0.35  # … and above which speech goes on
 _LEAST_SPEECH_S = 0.05
 _FADING = 0.95  # … and under which it fades, if it is …
 _FAINT = 0.05  # … so quiet, as a share of the loudest. The model is sure of a silence 0.04 s later
+_DOUBTED = 0.99  # … or under which it breaks off, if the latest 32 ms are …
+_STILL = 0.005  # … as quiet as that
 _PART_SAMPLES = 64  # of a window: 4 ms, by which it is told where in it the voice fades
 _FORGETTING = 0.995  # of the loudest, a window
 _LEAD_S = 0.5  # of the sound before the first word is kept
@@ -119,16 +121,21 @@ class Activity:
         return self._speech(samples)
 
     def _hush(self, samples: bytes, probability: float) -> None:
+        lately, self._before = self._before + samples, samples
         loudness = _loudness(samples)
         self._loudest = max(self._loudest * _FORGETTING, loudness)
-        fades = probability <= _FADING and loudness < self._loudest * _FAINT
-        if not (fades or self._quiet_s):
+        faint = self._loudest * _FAINT
+        fades = probability <= _FADING and loudness < faint
+        if not (self._quiet_s or fades or self._breaks_off(lately, probability)):
             self._hush_s = 0.0
         elif self._hush_s:
             self._hush_s += WINDOW_S
         else:
-            self._hush_s = WINDOW_S + _fallen_s(self._before, self._loudest * _FAINT)
-        self._before = samples
+            self._hush_s = max(WINDOW_S, _fallen_s(lately, faint))
+
+    def _breaks_off(self, lately: bytes, probability: float) -> bool:
+        still = self._loudest * _STILL
+        return probability <= _DOUBTED and _fallen_s(lately, still) >= WINDOW_S
 
     def _silence(self, samples: bytes) -> list[Heard]:
         self._lead.append(samples)
@@ -195,9 +202,9 @@ class Activity:
         )
 
 
-def _fallen_s(window: bytes, faint: float) -> float:
-    """For how long the sound has been fainter than that at the window's end."""
-    parts = np.frombuffer(window, np.int16).astype(np.float32).reshape(-1, _PART_SAMPLES)
+def _fallen_s(sound: bytes, faint: float) -> float:
+    """For how long it has been fainter than that at its end."""
+    parts = np.frombuffer(sound, np.int16).astype(np.float32).reshape(-1, _PART_SAMPLES)
     loud = np.flatnonzero(np.einsum("ij,ij->i", parts, parts) >= faint**2 * _PART_SAMPLES)
     return (len(parts) - 1 - loud[-1] if len(loud) else len(parts)) * _PART_SAMPLES / RATE_HZ
 

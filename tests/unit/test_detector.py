@@ -79,6 +79,19 @@ def test_speech_fades_before_it_is_silent(probability: float, level: int, fades:
     assert caller.told[-1].hush_s == 0
 
 
+@pytest.mark.parametrize(
+    ("probability", "level", "hush_s"), [(0.98, 4, 0.048), (0.98, 10, 0.0), (0.995, 4, 0.0)]
+)
+def test_speech_breaks_off_in_a_quiet_room(probability: float, level: int, hush_s: float) -> None:
+    caller, sound = Caller(), np.full(WINDOW_SAMPLES, 1_000, np.int16)
+    caller.speaks(1.0, sound=sound.tobytes())
+    sound[WINDOW_SAMPLES // 2 :] = level
+    caller.speaks(WINDOW_S, 0.98, sound.tobytes())
+    assert caller.told[-1].hush_s == 0
+    caller.speaks(WINDOW_S, probability, np.full(WINDOW_SAMPLES, level, np.int16).tobytes())
+    assert caller.told[-1].hush_s == pytest.approx(hush_s)
+
+
 def test_a_silence_begins_where_speech_began_to_fade() -> None:
     caller, loud = Caller(), np.full(WINDOW_SAMPLES, 1_000, np.int16).tobytes()
     caller.speaks(1.0, sound=loud)
