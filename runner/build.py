@@ -28,12 +28,13 @@ from runner.failover import Chain, Member
 from runner.folders import kept_dir
 from runner.kept import Kept, Voice
 from runner.metrics import Metrics
+from runner.outcome import Key
 from runner.providers.chat import ChatAnswers
 from runner.providers.request import Answerer
 from runner.providers.retrieval import Retrieval
 from runner.providers.speech import SPEECH_RATE_HZ, EndpointSTT, EndpointTTS
 from runner.rag.search import Hit
-from runner.switchboard import Desk, Key, Switchboard
+from runner.switchboard import Desk, Switchboard
 
 Search = Callable[[str], Awaitable[list[Hit]]]
 Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]

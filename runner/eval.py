@@ -21,7 +21,8 @@ from runner.errors import RunnerError
 from runner.folders import RESOURCES
 from runner.progress import Progress
 from runner.providers.retrieval import Retrieval
-from runner.rag.embedding import Embedder, document_embedder, embedder
+from runner.rag.document_embedding import document_embedder
+from runner.rag.embedding import Embedder, embedder
 from runner.rag.index import index
 from runner.rag.search import Search
 from runner.search import printable

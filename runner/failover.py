@@ -24,9 +24,10 @@ from tenacity import (
 
 from runner.breaker import NOT_ITS_FAULT, State
 from runner.config import Failover
+from runner.outcome import Outcome
 from runner.providers.failure import Failure, Reason
 from runner.record import Attempt, Exhausted, Record
-from runner.switchboard import Desk, Outcome
+from runner.switchboard import Desk
 
 log = logging.getLogger(__name__)
 

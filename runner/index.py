@@ -11,7 +11,7 @@ from rich.table import Column
 from runner.config import Config
 from runner.folders import documents_dir
 from runner.rag.chunks import amount
-from runner.rag.embedding import document_embedder
+from runner.rag.document_embedding import document_embedder
 from runner.rag.index import Progress as Far
 from runner.rag.index import Summary, index
 from runner.stack import Need, database_pool, needs

@@ -17,8 +17,9 @@ from typing import Any
 
 from runner.breaker import State
 from runner.calls import Call, Caller, Calls
+from runner.outcome import Key, Outcome
 from runner.providers.failure import Reason
-from runner.switchboard import Key, Outcome, Switchboard
+from runner.switchboard import Switchboard
 
 log = logging.getLogger(__name__)
 

@@ -1,14 +1,12 @@
 """What the runner counts, for Prometheus: named by stage, kept by the worker for all its calls."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from runner.calls import Call, Calls, Told
-
-if TYPE_CHECKING:  # the switchboard counts here, and is counted
-    from runner.switchboard import Key, Outcome, Switchboard
+from runner.outcome import Key, Outcome
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -125,11 +123,10 @@ class Metrics:
             registry=self._registry,
         )
 
-    def watch_permits(self, switchboard: "Switchboard") -> None:
-        """The permits' gauges are read from ``switchboard`` whenever they are asked for."""
-        self._permits.labels("in_flight").set_function(lambda: switchboard.in_flight)
-        self._permits.labels("waiting").set_function(lambda: switchboard.waiting)
-        self._permits.labels("allowed").set_function(lambda: switchboard.permits)
+    def watch_permits(self, **counts: Callable[[], int]) -> None:
+        """The permits in each state are counted whenever they are asked for."""
+        for state, count in counts.items():
+            self._permits.labels(state).set_function(count)
 
     def watch_calls(self, calls: Calls) -> None:
         """The same of the calls."""
@@ -160,11 +157,11 @@ class Metrics:
         self._documents.set(documents)
         self._chunks.set(chunks)
 
-    def switched(self, key: "Key", *, off: bool) -> None:
+    def switched(self, key: Key, *, off: bool) -> None:
         """Whether the operator lets a provider be asked."""
         self._off.labels(*key).set(off)
 
-    def outcome(self, outcome: "Outcome") -> None:
+    def outcome(self, outcome: Outcome) -> None:
         """Counts a request to a provider."""
         capability, provider = outcome.key
         ended = "lost" if outcome.lost else str(outcome.reason or "served")
@@ -172,7 +169,7 @@ class Metrics:
         for failed, reason in outcome.instead_of:
             self._failovers.labels(capability, failed, provider, str(reason)).inc()
 
-    def breaker(self, key: "Key", *, closed: bool) -> None:
+    def breaker(self, key: Key, *, closed: bool) -> None:
         """Whether a provider is asked."""
         self._breaker.labels(*key).set(0 if closed else 1)
 

@@ -19,10 +19,10 @@ from runner.errors import DatabaseError
 from runner.kept import Kept
 from runner.languages import caller_language, spoken
 from runner.live import live_config
+from runner.outcome import Key
 from runner.providers.failure import Failure
 from runner.providers.speech import EndpointTTS
 from runner.store import Store
-from runner.switchboard import Key
 
 log = logging.getLogger(__name__)
 

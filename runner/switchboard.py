@@ -8,39 +8,21 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 from runner.breaker import Breaker, State
 from runner.config import Breaker as Settings
 from runner.metrics import Metrics
+from runner.outcome import Key, Outcome
 from runner.providers.failure import Failure, Reason
 from runner.tally import Tally
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]
-"""Capability and provider, such as ("LLM", "vllm")."""
-
 Probe = Callable[[Key], Awaitable[None]]
 """Asks a provider something small; raises Failure where it does not serve."""
 
 _PROBE_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a request to a provider ended.
-
-    ``reason``: why it did not serve; None: it did. ``instead_of``: who failed before it served,
-    and why. ``lost``: it was asked beside another, which was quicker.
-    """
-
-    key: Key
-    reason: Reason | None = None
-    retry_after_s: float | None = None
-    instead_of: tuple[tuple[str, Reason], ...] = ()
-    lost: bool = False
 
 
 class Desk(Protocol):
@@ -83,7 +65,11 @@ class Switchboard:
         self._off: set[Key] = set()
         self._reviving: dict[Key, asyncio.Task[None]] = {}
         self._listeners: set[Callable[[], None]] = set()
-        metrics.watch_permits(self)
+        metrics.watch_permits(
+            in_flight=lambda: self.in_flight,
+            waiting=lambda: self.waiting,
+            allowed=lambda: self.permits,
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -25,9 +25,10 @@ from runner.indexing import Indexing
 from runner.metrics import Metrics
 from runner.operator.api import Office, operator_api
 from runner.origins import Composition
+from runner.outcome import Outcome
 from runner.providers.failure import Reason
 from runner.rag.search import Search
-from runner.switchboard import Outcome, Switchboard
+from runner.switchboard import Switchboard
 from runner.timeline import Timeline
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"

@@ -26,7 +26,7 @@ from runner.config import BenchTask, Config
 from runner.fingerprint import of_configuration
 from runner.folders import RESOURCES, cache_dir, documents_dir
 from runner.progress import Progress as Parts
-from runner.rag.embedding import document_embedder
+from runner.rag.document_embedding import document_embedder
 from runner.rag.index import index
 from runner.services import Supervisor
 from runner.stack import Need, needs, stack

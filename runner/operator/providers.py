@@ -8,7 +8,8 @@ from runner.candidates import llm_candidates, stt_candidates, tts_candidates
 from runner.config import Config, GoogleRealtimeLLM
 from runner.operator.archive import Archive
 from runner.operator.routes import Actor, Done, Given, Plain, Refused, Route, Shown
-from runner.switchboard import Key, Switchboard
+from runner.outcome import Key
+from runner.switchboard import Switchboard
 from runner.tally import WINDOW_S
 
 

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from runner import database, logs
 from runner.errors import RunnerError
-from runner.rag.embedding import document_embedder
+from runner.rag.document_embedding import document_embedder
 from runner.rag.index import Indexer, Listener, Summary
 from runner.rag.settings import SETTINGS, Settings
 from runner.rag.watch import SETTLE_S, watch

@@ -40,15 +40,6 @@ def embedder(rag: RAG) -> "Embedder":
     return Embedder(rag.embedding_url, rag.embedding_model, api_key=key, api_key_env=name)
 
 
-def document_embedder(rag: RAG) -> Embeds:
-    """What embeds documents: the server, or sentence-transformers in this process."""
-    if rag.embedder == "server":
-        return embedder(rag)
-    from runner.rag.local_embedding import LocalEmbedder
-
-    return LocalEmbedder(rag.embedding_model)
-
-
 class Embedder:
     """A client of the embedding server, for one event loop: one session, made when first used.
 

@@ -20,8 +20,9 @@ from runner.indexing import Indexing
 from runner.metrics import Metrics
 from runner.operator.api import Office, operator_api
 from runner.origins import Composition
+from runner.outcome import Key
 from runner.rag.search import Search
-from runner.switchboard import Key, Switchboard
+from runner.switchboard import Switchboard
 from runner.timeline import Timeline
 from tests.composed import composed
 

@@ -15,8 +15,8 @@ from runner.eval import questions
 from runner.folders import RESOURCES
 from runner.models import weights
 from runner.models.minilm import MiniLM
-from runner.rag.embedding import Embedder, document_embedder, embedder
-from runner.rag.local_embedding import LocalEmbedder
+from runner.rag.document_embedding import LocalEmbedder, document_embedder
+from runner.rag.embedding import Embedder, embedder
 
 KEY = "sk-for-the-embeddings"
 

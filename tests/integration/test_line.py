@@ -14,8 +14,9 @@ from runner.calls import Caller, Calls, Told
 from runner.config import Breaker as Settings
 from runner.line import connect, open_switchboard
 from runner.metrics import Metrics
+from runner.outcome import Key, Outcome
 from runner.providers.failure import Reason
-from runner.switchboard import Key, Outcome, Switchboard
+from runner.switchboard import Switchboard
 
 VLLM: Key = ("LLM", "vllm")
 CALL = """

@@ -10,8 +10,8 @@ import pytest
 from runner.errors import ServiceError
 from runner.operator.api import routes
 from runner.operator.site import Doorman
+from runner.outcome import Outcome
 from runner.providers.failure import Reason
-from runner.switchboard import Outcome
 from tests.integration.operator_port import ANSWER, CHANGE, Port, Serve, call
 
 TOKEN = "a-token-of-thirty-two-characters"

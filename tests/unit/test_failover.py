@@ -12,9 +12,9 @@ import pytest
 from runner.breaker import State
 from runner.config import Config, Failover
 from runner.failover import Chain, Member
+from runner.outcome import Key, Outcome
 from runner.providers.failure import Failure, Reason
 from runner.record import Exhausted, Record, together
-from runner.switchboard import Key, Outcome
 
 FOREVER_S = 60.0
 Step = str | float | Exception | None

@@ -12,9 +12,9 @@ from runner import eval as evaluation
 from runner.errors import ModelError, RunnerError
 from runner.eval import Outcome, Question, figures, questions
 from runner.folders import RESOURCES
-from runner.rag import local_embedding
+from runner.rag import document_embedding
+from runner.rag.document_embedding import LocalEmbedder
 from runner.rag.embedding import unfit
-from runner.rag.local_embedding import LocalEmbedder
 from runner.rag.search import Hit
 from runner.rag.vector_index import VectorIndex, _fits, _wanted
 from runner.search import place, table
@@ -121,8 +121,8 @@ def test_a_folder_wins_over_the_packaged_weights(
 ) -> None:
     (tmp_path / "all-MiniLM-L6-v2").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert local_embedding._folder("all-MiniLM-L6-v2") == "all-MiniLM-L6-v2"
-    assert local_embedding._folder("another/model") == "another/model"
+    assert document_embedding._folder("all-MiniLM-L6-v2") == "all-MiniLM-L6-v2"
+    assert document_embedding._folder("another/model") == "another/model"
 
 
 # The evaluation.

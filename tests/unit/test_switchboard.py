@@ -9,8 +9,9 @@ import pytest
 from runner.breaker import State
 from runner.config import Breaker as Settings
 from runner.metrics import Metrics
+from runner.outcome import Key, Outcome
 from runner.providers.failure import Failure, Reason
-from runner.switchboard import Key, Outcome, Switchboard
+from runner.switchboard import Switchboard
 
 SETTINGS = Settings(failures=2, window_s=30, probe_after_s=0.001, probe_longest_s=0.002)
 VLLM: Key = ("LLM", "vllm")

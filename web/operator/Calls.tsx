@@ -5,7 +5,7 @@ import { Captions } from "./Captions";
 import { Confirm } from "./Confirm";
 import { Figures } from "./Figures";
 import { Loaded, Nothing } from "./Loaded";
-import type { SectionProps } from "./Operator";
+import type { SectionProps } from "./section";
 import { Outcome } from "./Outcome";
 import { to } from "./route";
 import type { Call } from "./shapes";

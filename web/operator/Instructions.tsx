@@ -1,7 +1,7 @@
 import { useGet } from "./api";
 import { Badge } from "./Badge";
 import { Loaded, Nothing } from "./Loaded";
-import type { SectionProps } from "./Operator";
+import type { SectionProps } from "./section";
 import { PersonaPage } from "./PersonaPage";
 import { to } from "./route";
 import type { Persona } from "./shapes";

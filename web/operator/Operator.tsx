@@ -7,11 +7,8 @@ import { type Failure, useGet } from "./api";
 import { type Link, useEvents } from "./events";
 import { Login } from "./Login";
 import { to, useRoute } from "./route";
+import type { SectionProps } from "./section";
 import type { Call, Documents, Providers } from "./shapes";
-
-export interface SectionProps {
-  open: string | null;
-}
 
 interface Section {
   key: string;

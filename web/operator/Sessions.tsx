@@ -5,7 +5,7 @@ import { Badge } from "./Badge";
 import { SESSIONS_CHANGED } from "./events";
 import { Loaded, Nothing } from "./Loaded";
 import { More } from "./More";
-import type { SectionProps } from "./Operator";
+import type { SectionProps } from "./section";
 import { usePages } from "./pages";
 import { Replay } from "./Replay";
 import { to } from "./route";

