@@ -2,8 +2,8 @@
 
 The weights of its layers are rounded to 8 bits, each block of 32 by a scale of its own; the runtime
 does the same with what the layers are given. With one scale a tensor, as published int8 exports
-have, the cosine with fp32 falls to .9985; with blocks it stays above .9995. Most operators
-are the runtime's own fused ones: a question takes half the time of an export's.
+have, the cosine with fp32 falls to .9985; with blocks it stays above .9995. Most operators are
+the runtime's own fused ones: a question takes half the time of an export's.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,6 @@ _INT8_COMPUTE = 4  # MatMulNBits' accuracy level at which it multiplies in 8 bit
 _OPSET = 17
 _IR_VERSION = 8
 _FUSED = "com.microsoft"
-_NORM = "LayerNorm"
 _NONE = ""  # an input that is left out
 
 
@@ -74,11 +73,7 @@ class _Graph:
         length = self._node("length", "Shape", ["input_ids"], start=1, end=2)
         placed = self._node("placed", "Slice", [self._constant("places", places), first, length])
         tokens = self._node("tokens", "Gather", [words, "input_ids"])
-        summed = self._node("summed", "Add", [tokens, placed])
-        norm = [self._own(f"embeddings.{_NORM}.{part}") for part in ("weight", "bias")]
-        return self._node(
-            "embedded", "LayerNormalization", [summed, *norm], axis=-1, epsilon=_EPSILON
-        )
+        return self._normed("embeddings", tokens, placed)
 
     def _layer(self, layer: str, hidden: str) -> str:
         attended = self._linear(f"{layer}.attention.output.dense", self._attention(layer, hidden))
@@ -103,7 +98,7 @@ class _Graph:
 
     def _normed(self, part: str, before: str, added: str) -> str:
         """What was there and what is added to it, normed: half the time of the fused operator."""
-        norm = [self._own(f"{part}.{_NORM}.{name}") for name in ("weight", "bias")]
+        norm = [self._own(f"{part}.LayerNorm.{name}") for name in ("weight", "bias")]
         summed = self._node(f"{part}.sum", "Add", [before, added])
         return self._node(
             f"{part}.normed", "LayerNormalization", [summed, *norm], axis=-1, epsilon=_EPSILON

@@ -1,9 +1,9 @@
 import { useGet } from "./api";
 import { Badge } from "./Badge";
 import { Loaded, Nothing } from "./Loaded";
-import type { SectionProps } from "./section";
 import { PersonaPage } from "./PersonaPage";
 import { to } from "./route";
+import type { SectionProps } from "./section";
 import type { Persona } from "./shapes";
 
 const PATH = "/api/instructions";

@@ -5,10 +5,10 @@ import { Badge } from "./Badge";
 import { SESSIONS_CHANGED } from "./events";
 import { Loaded, Nothing } from "./Loaded";
 import { More } from "./More";
-import type { SectionProps } from "./section";
 import { usePages } from "./pages";
 import { Replay } from "./Replay";
 import { to } from "./route";
+import type { SectionProps } from "./section";
 import type { Session } from "./shapes";
 import { lasted, moment, useNow } from "./times";
 
