@@ -40,8 +40,11 @@ PATIENCE = aiohttp.ClientTimeout(60)  # a test that waits longer has failed
 VOICE = "en_US-joe-medium"
 VOICE_HZ = 22_050
 HELLO = {"model": "piper", "voice": VOICE, "input": "Hello."}
+PLAIN = "How do I change the voice of the agent?"
+"""Piper draws each time anew how it speaks, and the smallest Whisper mishears one "Hello there." in
+a hundred and more of other sentences; this one it heard 240 times of 240."""
 SENTENCES = (
-    "How do I change the voice of the agent?",
+    PLAIN,
     "Which port does the page listen on?",
     "What happens when the graphics card is out of memory?",
     "My microphone does not work in the browser, what should I do?",
@@ -164,13 +167,12 @@ async def test_what_piper_says_whisper_hears(http):
 
 
 async def test_a_sentence_is_heard_at_any_rate_in_any_format(http):
-    said = "Which port does the page listen on?"
-    samples = await say(http, said)
+    samples = await say(http, PLAIN)
     stereo = np.repeat(samples, 2)
     eight_bits = (samples // 256 + 128).astype(np.uint8)
-    telephone = await say(http, said, sample_rate=8000)
+    telephone = await say(http, PLAIN, sample_rate=8000)
     for data in (
-        wav(await say(http, said, sample_rate=48_000), 48_000),
+        wav(await say(http, PLAIN, sample_rate=48_000), 48_000),
         wav(telephone, 8000),
         wav(stereo, channels=2),
         wav(eight_bits),
@@ -178,7 +180,7 @@ async def test_a_sentence_is_heard_at_any_rate_in_any_format(http):
         encoded(samples, "ogg", "libopus"),
         encoded(samples, "mp3", "libmp3lame"),
     ):
-        assert words(await heard(http, data)) == words(said)
+        assert words(await heard(http, data)) == words(PLAIN)
 
 
 def encoded(samples: np.ndarray, container: str, codec: str) -> bytes:
@@ -251,8 +253,8 @@ async def test_too_large_an_upload_is_refused(http):
 
 
 async def test_languages_that_the_model_lacks_are_refused(http):
-    data = wav(await say(http, "Hello there."))
-    assert words(await heard(http, data, language="en-US")) == ["hello", "there"]
+    data = wav(await say(http, PLAIN))
+    assert words(await heard(http, data, language="en-US")) == words(PLAIN)
     assert (await refused_upload(http, data, language="es"))[0] == 400
     assert (await refused_upload(http, data, language="transcribe"))[0] == 400
 
@@ -322,7 +324,7 @@ async def test_a_short_sentence_does_not_wait_for_a_long_text(http):
     async with http.post("audio/speech", json=long) as answer:
         await answer.content.readany()
         await say(http, "Hello.")
-        assert words(await heard(http, wav(await say(http, "Hello there.")))) == ["hello", "there"]
+        assert words(await heard(http, wav(await say(http, PLAIN)))) == words(PLAIN)
         assert not answer.content.at_eof()
 
 
