@@ -26,6 +26,8 @@ from hydra import compose, initialize_config_dir
 from openpyxl import Workbook
 from pptx import Presentation
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from runner import config
 from runner.dbserver import EMBEDDED_PORT, EMBEDDED_USER
 from runner.folders import RESOURCES

@@ -136,7 +136,7 @@ async def measure(engine: AsyncEngine, books: Library, rag: RAG) -> str:
     search = Search(engine, Known(books.questions), rag)  # type: ignore[arg-type]
     asked = texts(books.words, QUESTIONS, QUESTION_WORDS)
     for at in range(20):
-        await search(f"warm up {at} {asked[at]}")
+        await search(f"{at} before {asked[at]}")
     times, right = [], 0
     for at, text in enumerate(asked):
         began = time.perf_counter()
