@@ -91,6 +91,7 @@ class _Answer(llm.LLMStream):
         self._find = find
         self._words = Words()
         self._record = Record()
+        self._untold: list[Hit] = []
         super().__init__(owner, chat_ctx=request.chat_ctx, tools=request.tools, conn_options=_ONCE)
 
     async def _run(self) -> None:
@@ -102,21 +103,23 @@ class _Answer(llm.LLMStream):
             self._hand_on(self._words.rest())
         finally:
             self._informed.cancel()
+            self._tell_passages()
             self._tell_record()
 
     async def _with_passages(self) -> Request:
-        """The request with the passages for it, which are told of as soon as they are there."""
-        if not (hits := await self._find()):
+        """The request with the passages for it."""
+        self._untold = await self._find()
+        if not self._untold:
             return self._request
-        delta = llm.ChoiceDelta(extra={"passages": hits})
-        self._event_ch.send_nowait(llm.ChatChunk(id="passages", delta=delta))
-        return replace(self._request, chat_ctx=with_passages(self._request.chat_ctx, hits))
+        enriched = with_passages(self._request.chat_ctx, self._untold)
+        return replace(self._request, chat_ctx=enriched)
 
     async def _ask(self, provider: Answerer) -> AsyncGenerator[llm.ChatChunk, None]:
         """The answer, or what is left of it when another provider began it."""
         request = await asyncio.shield(self._informed)
         async with aclosing(self._answer_of(provider, request)) as chunks:
             async for chunk in chunks:
+                self._tell_passages()
                 yield chunk
 
     def _answer_of(
@@ -156,6 +159,13 @@ class _Answer(llm.LLMStream):
         if text:
             delta = llm.ChoiceDelta(role="assistant", content=text)
             self._event_ch.send_nowait(llm.ChatChunk(id="answer", delta=delta))
+
+    def _tell_passages(self) -> None:
+        """Not before the LLM is asked: whoever listens would keep the request waiting."""
+        if self._untold:
+            delta = llm.ChoiceDelta(extra={"passages": self._untold})
+            self._event_ch.send_nowait(llm.ChatChunk(id="passages", delta=delta))
+            self._untold = []
 
     def _tell_record(self) -> None:
         delta = llm.ChoiceDelta(extra={"service": self._record.metadata()})

@@ -22,7 +22,7 @@ EMBEDDED_USER = "postgres"
 Connection = psycopg.AsyncConnection[Any]
 Row = TypeVar("Row")
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Of sql/schema.sql, which writes it into the database."""
 
 _OLDEST_VERSION = 13

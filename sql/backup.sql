@@ -14,7 +14,7 @@ SELECT
     (SELECT count(*) FROM agent_instructions
      WHERE instructions <> %(instructions)s OR name <> %(name)s) AS personas,
     (SELECT count(*) FROM system_config
-     WHERE NOT starts_with(key, 'configuration:') AND key <> 'rag_documents_revision') AS settings;
+     WHERE NOT starts_with(key, 'configuration:')) AS settings;
 
 -- name: users
 -- Runners and their calls that work on this database now.

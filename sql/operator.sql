@@ -84,7 +84,7 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = NOW();
 -- A setting is the configuration's again.
 DELETE FROM system_config
 WHERE key = %(key)s AND NOT starts_with(key, 'configuration:')
-  AND NOT starts_with(key, 'rag_failed:') AND key <> 'rag_documents_revision';
+  AND NOT starts_with(key, 'rag_failed:');
 
 -- name: note_change
 -- Who changed what.

@@ -146,7 +146,6 @@ RETURNING id;
 -- keeps there.
 SELECT key, value FROM system_config
 WHERE NOT starts_with(key, 'configuration:') AND NOT starts_with(key, 'rag_failed:')
-  AND key <> 'rag_documents_revision'
 ORDER BY key
 LIMIT 1000;
 

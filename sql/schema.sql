@@ -131,31 +131,10 @@ SELECT gin_clean_pending_list('rag_documents_content_idx');
 CREATE INDEX IF NOT EXISTS conversation_messages_content_idx ON conversation_messages
     USING gin (to_tsvector('simple', left(content, 10000)));
 
--- Searches keep what they found for as long as the documents stay the same: this tells. The number
--- is that of the transaction, so it is seen together with the change, and written once in it.
-CREATE OR REPLACE FUNCTION rag_documents_revision() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO system_config AS config (key, value, description)
-    VALUES ('rag_documents_revision', to_jsonb(txid_current()),
-            'the transaction that last changed rag_documents')
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = NOW()
-    WHERE config.value <> excluded.value;
-    RETURN NULL;
-END
-$$;
-
-DO $$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_trigger
-        WHERE tgrelid = 'rag_documents'::regclass AND tgname = 'rag_documents_revision'
-    ) THEN
-        CREATE TRIGGER rag_documents_revision
-            AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rag_documents
-            FOR EACH STATEMENT EXECUTE FUNCTION rag_documents_revision();
-    END IF;
-END
-$$;
+-- Before schema 5, searches kept what they had found until this told of a change.
+DROP TRIGGER IF EXISTS rag_documents_revision ON rag_documents;
+DROP FUNCTION IF EXISTS rag_documents_revision();
+DELETE FROM system_config WHERE key = 'rag_documents_revision';
 
 -- The latest change of a persona counts, so its time is not left to who makes it.
 CREATE OR REPLACE FUNCTION agent_instructions_changed() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -204,7 +183,7 @@ SELECT id, 'added', to_jsonb(persona), coalesce(updated_at, NOW()) FROM agent_in
 WHERE NOT EXISTS (SELECT FROM agent_instructions_history WHERE instructions_id = persona.id);
 
 -- What the program compares with its own: a database that is newer is refused.
-COMMENT ON TABLE agent_sessions IS 'runner schema 4';
+COMMENT ON TABLE agent_sessions IS 'runner schema 5';
 
 -- Chunks of a file are found by the index of UNIQUE (filename, chunk_index).
 --

@@ -1,12 +1,14 @@
 """Texts turned into vectors by an OpenAI-shaped ``/v1/embeddings``."""
 
+import base64
 import os
+import struct
 from collections.abc import Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import aiohttp
 from annotated_types import Len
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import BaseModel, BeforeValidator, FiniteFloat, ValidationError
 
 from runner.config import EMBEDDING_DIMENSIONS, RAG
 from runner.errors import ProviderError
@@ -24,9 +26,19 @@ class Embeds(Protocol):
     async def aclose(self) -> None: ...
 
 
+def _numbers(embedding: Any) -> Any:
+    """Little-endian floats of 32 bits, where it is base64."""
+    if not isinstance(embedding, str):
+        return embedding
+    packed = base64.b64decode(embedding, validate=True)
+    return [number for (number,) in struct.iter_unpack("<f", packed)]
+
+
 class _Embedding(BaseModel):
+    """Not every server knows base64; those answer a list."""
+
     index: int
-    embedding: Annotated[list[FiniteFloat], Len(1)]
+    embedding: Annotated[list[FiniteFloat], Len(1), BeforeValidator(_numbers)]
 
 
 class _Answer(BaseModel):
@@ -72,7 +84,7 @@ class Embedder:
     async def _batch(self, texts: Sequence[str]) -> list[list[float]]:
         try:
             answer = _Answer.model_validate_json(await self._post(texts))
-        except ValidationError:
+        except (ValidationError, struct.error):
             raise self._error("its answer is not that of an embedding server") from None
         found = sorted(answer.data, key=lambda item: item.index)
         if [item.index for item in found] != list(range(len(texts))):
@@ -83,7 +95,7 @@ class Embedder:
         if self._http is None:
             timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
             self._http = aiohttp.ClientSession(timeout=timeout, headers=self._headers)
-        body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
+        body = {"model": self._model, "input": list(texts), "encoding_format": "base64"}
         try:
             async with self._http.post(self._url, json=body) as response:
                 return await self._read(response)

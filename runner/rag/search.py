@@ -1,14 +1,15 @@
 """The chunks of the documents that answer a question best."""
 
 import asyncio
+import struct
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import psycopg
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -25,16 +26,9 @@ _COMMON = 50  # a word in more chunks than that says little about which one is m
 _TELLING = 0.1  # the weight of one word that ten chunks hold: such a chunk is about the question
 _FUZZY = 300  # of a word's chunks so many are looked at, which tells the common ones
 _WORDS = 20  # of a question; each is a look-up
-_TURNS_TO_SEND = 3  # of the event loop, until the question is on its way to be embedded …
-_TURNS_TO_ASK = _TURNS_TO_SEND + 2  # … and the first query to the database
+_TURNS_TO_SEND = 3  # of the event loop, until the question is on its way to be embedded
 _RRF = 60  # Cormack, Clarke and Büttcher 2009: a rank's weight is 1 / (60 + rank)
-_SQL = sql.queries("search.sql")
-_HITS = {
-    nearest: _SQL["hits"].format(nearest=_SQL[nearest])
-    for nearest in ("nearest", "nearest_by_index")
-}
-
-T = TypeVar("T")
+_ALL = -1.0  # the least of cosines
 
 
 @dataclass(frozen=True)
@@ -58,32 +52,24 @@ class Hit:
     by_words: bool = False
 
 
-@dataclass(frozen=True)
-class _State:
-    """What is known before the question's embedding is: how to search, and the chunks that hold
-    its words, with their weights."""
-
-    revision: str | None
-    method: str | None
-    has_words: bool
-    ids: list[int] | None
-    weights: list[float] | None
+_HITS = TypeAdapter(list[Hit])
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A search's result, and of which state of the documents; no revision: of an unknown one."""
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """``count`` chunks are wanted, none less similar than ``least`` but for its words."""
 
-    vector: str
-    revision: str | None
-    hits: list[Hit]
+    text: str
+    filename: str
+    count: int
+    least: float
 
 
 class Search:
     """Cosine search, exact or by an index, with full text beside it where ``rag.hybrid`` says so.
 
-    The same question again is answered from a small cache until a document changes; at the same
-    time, it is searched once. ``on_miss`` is called whenever `in_time` was not.
+    The same question again is not embedded again; at the same time, it is searched once.
+    ``on_miss`` is called whenever `in_time` was not.
     """
 
     def __init__(
@@ -93,12 +79,13 @@ class Search:
         rag: RAG,
         on_miss: Callable[[], None] = lambda: None,
     ) -> None:
-        self._connection = OwnConnection(engine)
+        self._connection = OwnConnection(engine, sql.queries("search.sql")["search"])
         self._embedder = embedder
         self._rag = rag
         self._on_miss = on_miss
         self._took_s: float | None = None
-        self._searches: OrderedDict[tuple[str, str], asyncio.Task[_Found]] = OrderedDict()
+        self._vectors: OrderedDict[str, bytes] = OrderedDict()
+        self._running: dict[_Question, asyncio.Task[list[Hit]]] = {}
 
     async def __call__(self, question: str, filename: str = "") -> list[Hit]:
         """The best ``rag.top_k`` chunks, best first, of documents whose name holds ``filename``.
@@ -109,9 +96,7 @@ class Search:
             ProviderError: the question could not be embedded.
             DatabaseError: the database did not answer.
         """
-        found = await self.candidates(question, filename)
-        least = self._rag.min_similarity
-        return [hit for hit in found if hit.by_words or hit.similarity >= least][: self._rag.top_k]
+        return await self._found(self._question(question, filename))
 
     async def in_time(self, question: str) -> list[Hit]:
         """The same, or nothing when it takes longer than ``rag.deadline_ms``."""
@@ -133,12 +118,12 @@ class Search:
     async def ahead(self, transcript: str) -> None:
         """Begin the search for what a caller seems to be asking; whoever asks later finds it.
 
-        Comes back when the embedding server and the database are at work: what the caller does
-        next would keep this loop from asking them.
+        Comes back when the embedding server is at work: what the caller does next would keep this
+        loop from asking it.
         """
         if transcript.strip():
-            self._search(transcript, "")
-            for _ in range(_TURNS_TO_ASK):
+            self._search(self._question(transcript))
+            for _ in range(_TURNS_TO_SEND):
                 await asyncio.sleep(0)
 
     async def aclose(self) -> None:
@@ -151,78 +136,65 @@ class Search:
         Raises:
             ProviderError, DatabaseError: as above.
         """
-        # A caller who gives up leaves the search to finish: the next one may want it.
-        found = await asyncio.shield(self._search(question, filename))
-        return list(found.hits)
+        count = max(_CANDIDATES, self._rag.top_k)
+        return await self._found(_Question(_plain(question), filename, count, _ALL))
 
-    def _search(self, question: str, filename: str) -> asyncio.Task[_Found]:
-        key = (" ".join(question.split()), filename)
-        task = self._searches.pop(key, None)
-        if task is None or task.done():
-            task = asyncio.create_task(self._find(*key, _result(task)))
-            task.add_done_callback(_result)  # asyncio would report a failure as unseen
-        self._searches[key] = task
-        if len(self._searches) > _CACHED_QUESTIONS:
-            self._searches.popitem(last=False)
+    def _question(self, text: str, filename: str = "") -> _Question:
+        """For an LLM."""
+        return _Question(_plain(text), filename, self._rag.top_k, self._rag.min_similarity)
+
+    async def _found(self, question: _Question) -> list[Hit]:
+        # A caller who gives up leaves the search to finish: the next one may want it.
+        return list(await asyncio.shield(self._search(question)))
+
+    def _search(self, question: _Question) -> asyncio.Task[list[Hit]]:
+        task = self._running.get(question)
+        if task is None:
+            task = asyncio.create_task(self._find(question))
+            self._running[question] = task
+            task.add_done_callback(partial(self._ended, question))
         return task
 
-    async def _find(self, question: str, filename: str, known: _Found | None) -> _Found:
-        """The words are looked up while the question is embedded, which takes longer."""
-        embedding = asyncio.create_task(self._vector(question, known))
-        embedding.add_done_callback(_result)  # the database may have failed before
+    def _ended(self, question: _Question, task: asyncio.Task[list[Hit]]) -> None:
+        del self._running[question]
+        if not task.cancelled():
+            task.exception()  # asyncio would report a failure as unseen
+
+    async def _find(self, question: _Question) -> list[Hit]:
+        vector = await self._vector(question.text)
+        values: dict[str, str | bytes] = {
+            "question": vector,
+            "text": question.text,
+            "filename": question.filename,
+            "method": {"auto": "hnsw"}.get(self._rag.index, self._rag.index),
+            "hybrid": str(self._rag.hybrid),
+            "ef_search": str(_EF_SEARCH),
+            "fuzzy": str(_FUZZY),
+            "words": str(_WORDS),
+            "common": str(_COMMON),
+            "telling": str(_TELLING),
+            "rrf": str(_RRF),
+            "count": str(max(_CANDIDATES, self._rag.top_k)),
+            "top_k": str(question.count),
+            "least": str(question.least),
+        }
         try:
-            for _ in range(_TURNS_TO_SEND):
-                await asyncio.sleep(0)
-            state = await self._state(question)
-            if known and known.revision and known.revision == state.revision:
-                return known
-            vector = await embedding
-            hits = await self._hits(state, vector, filename)
-            return _Found(vector, state.revision, hits)
+            return _HITS.validate_json(await self._connection.value(values))
         except (SQLAlchemyError, psycopg.Error) as error:
             reason = str(error).splitlines()[0]
             raise DatabaseError(f"The documents could not be searched: {reason}") from error
-        finally:
-            embedding.cancel()
 
-    async def _vector(self, question: str, known: _Found | None) -> str:
-        if known:
-            return known.vector
-        [vector] = await self._embedder.embed([question])
-        return to_json(vector).decode()  # ten times as quick as str()
-
-    async def _state(self, question: str) -> _State:
-        values = {
-            "ef_search": _EF_SEARCH,
-            "fuzzy": _FUZZY,
-            "hybrid": self._rag.hybrid,
-            "text": question,
-            "words": _WORDS,
-            "common": _COMMON,
-        }
-        [state] = await self._connection.rows(_SQL["search_state"], values)
-        return _State(*state)
-
-    async def _hits(self, state: _State, vector: str, filename: str) -> list[Hit]:
-        """By the index where it is the one that ``rag.index`` means; exactly where it is not."""
-        means = {"auto": "hnsw"}.get(self._rag.index, self._rag.index)
-        by_index = state.method == means and not filename
-        values = {
-            "question": vector,
-            "filename": filename,
-            "count": max(_CANDIDATES, self._rag.top_k),
-            "ids": state.ids,
-            "weights": state.weights,
-            "telling": _TELLING,
-            "rrf": _RRF,
-            "fused": state.has_words,
-        }
-        query = _HITS["nearest_by_index" if by_index else "nearest"]
-        return [Hit(*row) for row in await self._connection.rows(query, values)]
+    async def _vector(self, text: str) -> bytes:
+        """The embedding of ``text`` as pgvector receives it: its length, 0, its numbers."""
+        if text in self._vectors:
+            self._vectors.move_to_end(text)
+            return self._vectors[text]
+        [vector] = await self._embedder.embed([text])
+        self._vectors[text] = struct.pack(f">HH{len(vector)}f", len(vector), 0, *vector)
+        if len(self._vectors) > _CACHED_QUESTIONS:
+            self._vectors.popitem(last=False)
+        return self._vectors[text]
 
 
-def _result(task: asyncio.Task[T] | None) -> T | None:
-    """What a task ended with; None where it failed."""
-    if task is None or task.cancelled() or task.exception() is not None:
-        return None
-    return task.result()
+def _plain(text: str) -> str:
+    return " ".join(text.split())

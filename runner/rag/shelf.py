@@ -40,7 +40,6 @@ class Shelf:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._turn = asyncio.Lock()
 
     async def documents(self) -> dict[str, str]:
         """The fingerprint of each document by its name."""
@@ -94,9 +93,7 @@ class Shelf:
     @asynccontextmanager
     async def _emptied(self, name: str) -> AsyncIterator[AsyncConnection]:
         """A transaction in which nothing of that name is left."""
-        # One after another: a waiting statement would run into the engine's lock_timeout, since all
-        # of them change the revision of the documents.
-        async with self._turn, self._engine.begin() as connection:
+        async with self._engine.begin() as connection:
             await connection.exec_driver_sql(_SQL["delete_document"], {"filename": name})
             await connection.exec_driver_sql(_SQL["forget_failure"], {"filename": name})
             yield connection

@@ -346,18 +346,18 @@ async def test_a_database_of_an_older_runner_is_brought_up_to_date(
 ) -> None:
     superuser.execute("COMMENT ON TABLE agent_sessions IS NULL")
     superuser.execute("ALTER TABLE conversation_messages DROP COLUMN message_id")
-    assert "lacks what schema 4 added to 1" in str(await db.probe(database, postgres_socket))
+    assert "lacks what schema 5 added to 1" in str(await db.probe(database, postgres_socket))
     await db.prepare(database, postgres_socket, agent)
     assert await db.probe(database, postgres_socket) is None
     query = "SELECT obj_description('agent_sessions'::regclass, 'pg_class')"
-    assert rows(superuser, query) == [("runner schema 4",)]
+    assert rows(superuser, query) == [("runner schema 5",)]
 
 
 async def test_a_database_of_a_newer_runner_is_refused(
     database: Database, postgres_socket: str, superuser: psycopg.Connection, agent: Agent
 ) -> None:
-    superuser.execute("COMMENT ON TABLE agent_sessions IS 'runner schema 5'")
-    with pytest.raises(DatabaseError, match=r"newer runner \(schema 5, this one knows 4\)"):
+    superuser.execute("COMMENT ON TABLE agent_sessions IS 'runner schema 6'")
+    with pytest.raises(DatabaseError, match=r"newer runner \(schema 6, this one knows 5\)"):
         await db.prepare(database, postgres_socket, agent)
 
 

@@ -1,6 +1,9 @@
 """Embeddings by a server that wants a key, and by sentence-transformers beside it."""
 
+import base64
+import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -68,6 +71,50 @@ async def test_the_key_of_the_named_variable_is_shown(
     monkeypatch.setenv("EMBEDDINGS_KEY", KEY)
     opened.append(embedder(documents(url)))
     assert len(await opened[0].embed(["a", "b"])) == 2
+
+
+@asynccontextmanager
+async def answering(embedding: object) -> AsyncIterator[Embedder]:
+    """The client of a server that gives every text this embedding."""
+
+    async def embeddings(_: web.Request) -> web.Response:
+        data = [{"index": 0, "embedding": embedding}]
+        return web.Response(text=json.dumps({"data": data}), content_type="application/json")
+
+    application = web.Application()
+    application.router.add_post("/v1/embeddings", embeddings)
+    async with TestServer(application) as server:
+        client = Embedder(str(server.make_url("/v1")), "any")
+        yield client
+        await client.aclose()
+
+
+def packed(numbers: list[float]) -> str:
+    return base64.b64encode(np.array(numbers, "<f4").tobytes()).decode()
+
+
+async def test_numbers_are_read_in_base64_and_in_a_list() -> None:
+    numbers = [at / 384 for at in range(384)]
+    for embedding in (packed(numbers), numbers):
+        async with answering(embedding) as client:
+            assert await client.embed(["a"]) == [pytest.approx(numbers)]
+
+
+@pytest.mark.parametrize(
+    "embedding",
+    [
+        "no base64!",
+        packed([0.5] * 384)[:-4],
+        packed([float("nan")] * 384),
+        [float("inf")] * 384,
+        "",
+        7,
+    ],
+)
+async def test_what_is_no_vector_is_refused(embedding: object) -> None:
+    async with answering(embedding) as client:
+        with pytest.raises(ProviderError, match="not that of an embedding server"):
+            await client.embed(["a"])
 
 
 @pytest.mark.parametrize(

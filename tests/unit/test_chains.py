@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -130,6 +130,23 @@ async def test_everything_is_ready_when_the_passages_come(policy: Failover) -> N
         assert HIT.content in passages.text_content
         assert latest.text_content == "Where?"
     assert len(searches) == 1
+
+
+@pytest.mark.parametrize("script", [("Over", " there."), (DIED,)], ids=["answered", "died"])
+async def test_passages_are_told_of_before_the_words_and_once_also_without_words(
+    policy: Failover, script: tuple[str | Exception, ...]
+) -> None:
+    async def find() -> list[Hit]:
+        return [HIT]
+
+    told: list[object] = []
+    chain = llm_chain(policy, ScriptedLLM(*script))
+    with suppress(APIError):
+        async with chain.answer(llm.ChatContext.empty(), [], NOT_GIVEN, find) as stream:
+            async for chunk in stream:
+                told += [(chunk.delta.extra or {}).get("passages"), chunk.delta.content]
+    assert [one for one in told if one][:1] == [[HIT]]
+    assert told.count([HIT]) == 1
 
 
 async def test_one_that_repeats_what_was_said_is_heard_once(policy: Failover) -> None:
