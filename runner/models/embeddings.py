@@ -1,19 +1,21 @@
-"""``POST /v1/embeddings``: MiniLM behind OpenAI's shape."""
+"""``POST /v1/embeddings``: MiniLM behind OpenAI's shape, and a line beside it for questions."""
 
 import asyncio
 import base64
 from typing import Any
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from runner.config import EMBEDDING_DIMENSIONS
-from runner.models.lanes import Lane
+from runner.models.lanes import Lane, LaneFullError
 from runner.models.minilm import Cache, Embedding, MiniLM
-from runner.models.shapes import EmbeddingRequest, as_json, read_json, unknown_model
+from runner.models.shapes import ApiError, EmbeddingRequest, as_json, read_json, unknown_model
 from runner.models.weights import MINILM
 
 _CACHED_TEXTS = 20_000  # 1.6 kB each
 _QUESTION_CHARS = 200  # takes 2 to 4 ms: a caller's turn waits for it, and a thread would add to it
+_LINE_BYTES = 65_536
+_NAMES = {MINILM.name, MINILM.repo}
 _URGENT_CHARS = 4_096  # a request that is no longer comes from a call, a longer one indexes
 
 
@@ -25,6 +27,7 @@ class Embeddings:
         self._urgent = urgent
         self._bulk = bulk
         self._cache = Cache(_CACHED_TEXTS)
+        self._lines: set[web.WebSocketResponse] = set()
         self.description: dict[str, Any] = {
             "id": MINILM.name,
             "object": "model",
@@ -37,7 +40,7 @@ class Embeddings:
     async def post(self, request: web.Request) -> web.Response:
         """A vector a text, in their order. ``X-Cached`` counts those that were known already."""
         wanted = await read_json(request, EmbeddingRequest)
-        if wanted.model not in {MINILM.name, MINILM.repo}:
+        if wanted.model not in _NAMES:
             raise unknown_model(MINILM.name)
         texts = wanted.texts
         known = {text: kept for text in texts if (kept := self._cache.get(text))}
@@ -54,6 +57,35 @@ class Embeddings:
         answer = {"object": "list", "model": MINILM.name, "data": data}
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return as_json({**answer, "usage": usage}, headers={"X-Cached": str(cached)})
+
+    async def line(self, request: web.Request) -> web.WebSocketResponse:
+        """A WebSocket: each text is answered by its vector, in little-endian float32. It stays
+        open, because an HTTP request for each question takes half as long as the model."""
+        if request.query.get("model") not in _NAMES:
+            raise unknown_model(MINILM.name)
+        if "Origin" in request.headers:  # any page may open a WebSocket to this machine
+            raise ApiError(403, "This is not for browsers.")
+        line = web.WebSocketResponse(compress=False, max_msg_size=_LINE_BYTES)
+        await line.prepare(request)
+        self._lines.add(line)
+        try:
+            async for message in line:
+                if not (isinstance(message.data, str) and message.data):
+                    break
+                await line.send_bytes(_packed(await self._one(message.data)))
+        except LaneFullError:
+            await line.close(code=WSCloseCode.TRY_AGAIN_LATER)
+        finally:
+            self._lines.discard(line)
+            await line.close()
+        return line
+
+    async def hang_up(self) -> None:
+        """Closes the lines: the server's end would wait for them."""
+        await asyncio.gather(*(line.close(code=WSCloseCode.GOING_AWAY) for line in self._lines))
+
+    async def _one(self, text: str) -> Embedding:
+        return self._cache.get(text) or (await self._made([text]))[text]
 
     async def _made(self, texts: list[str]) -> dict[str, Embedding]:
         urgent = len(texts) == 1 or sum(map(len, texts)) <= _URGENT_CHARS
@@ -79,5 +111,9 @@ class Embeddings:
 
 def _encoded(embedding: Embedding, encoding: str) -> Any:
     if encoding == "base64":
-        return base64.b64encode(embedding.vector.astype("<f4").tobytes()).decode()
+        return base64.b64encode(_packed(embedding)).decode()
     return embedding.vector.tolist()
+
+
+def _packed(embedding: Embedding) -> bytes:
+    return embedding.vector.astype("<f4").tobytes()

@@ -46,10 +46,12 @@ class MiniLM:
         self._tokenizer.no_padding()
 
     def embed_one(self, text: str) -> Embedding:
-        """The embedding of a short text."""
-        ids = self._tokenizer.encode(text).ids
-        [vector] = self._run([ids])
-        return Embedding(vector, len(ids))
+        """The embedding of a short text, with the least around it: a caller waits for it."""
+        ids = np.array([self._tokenizer.encode(text).ids])
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        [[hidden]] = self._session.run(["last_hidden_state"], inputs)
+        total = hidden.sum(0)
+        return Embedding(total / np.sqrt(total @ total), ids.size)
 
     def embed(self, texts: Sequence[str]) -> Iterator[dict[int, Embedding]]:
         """The embeddings of ``texts`` by their places, a batch at a time, short texts first."""
