@@ -97,6 +97,7 @@ async def test_questions_share_one_line(client: Embedder, served: Served) -> Non
 
 async def test_each_of_several_at_once_has_its_own_answer(client: Embedder) -> None:
     texts = ["?" * n for n in range(1, 30)]
+    await length(client, "Open?")
     assert await asyncio.gather(*(length(client, text) for text in texts)) == list(range(1, 30))
 
 
@@ -209,6 +210,15 @@ async def test_what_is_no_question_ends_the_line(
     async with http.ws_connect(LINE) as socket:
         await (socket.send_str if isinstance(asked, str) else socket.send_bytes)(asked)  # type: ignore[arg-type]
         assert (await socket.receive()).type is WSMsgType.CLOSE
+
+
+async def test_a_full_lane_ends_the_line_until_later(
+    http: aiohttp.ClientSession, served: Served
+) -> None:
+    async with http.ws_connect(LINE) as socket:
+        with served.lane.place():
+            await socket.send_str("x" * 300)
+            assert (await socket.receive()).data == WSCloseCode.TRY_AGAIN_LATER
 
 
 async def test_lines_end_with_the_server(http: aiohttp.ClientSession, served: Served) -> None:

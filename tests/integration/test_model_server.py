@@ -471,6 +471,8 @@ def test_a_text_has_the_same_vector_alone_and_among_longer_ones(cache_dir):
     for at, text in enumerate(texts):
         [alone] = minilm.embed([text])
         assert together[at].vector == pytest.approx(alone[0].vector, abs=1e-6)
+        assert minilm.embed_one(text).vector == pytest.approx(alone[0].vector, abs=1e-6)
+        assert minilm.embed_one(text).tokens == alone[0].tokens
 
 
 async def test_known_texts_are_not_computed_again(http):
