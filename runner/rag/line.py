@@ -5,7 +5,8 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-_TIMEOUT = aiohttp.ClientWSTimeout(ws_receive=10.0, ws_close=1.0)
+_ANSWER_S = 10.0
+_CLOSE_S = 1.0
 
 
 class EmbeddingLine:
@@ -17,6 +18,7 @@ class EmbeddingLine:
 
     def __init__(self, url: str, model: str) -> None:
         self._url = f"{url}/line?{urlencode({'model': model})}"
+        self._timeout = aiohttp.ClientWSTimeout(ws_receive=_ANSWER_S, ws_close=_CLOSE_S)
         self._one_by_one = asyncio.Lock()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._refused = False
@@ -29,7 +31,7 @@ class EmbeddingLine:
             answer = None
             try:
                 if self._socket is None:
-                    self._socket = await http.ws_connect(self._url, timeout=_TIMEOUT)
+                    self._socket = await http.ws_connect(self._url, timeout=self._timeout)
                 await self._socket.send_str(text)
                 answer = await self._socket.receive_bytes()
             except aiohttp.WSServerHandshakeError:
