@@ -32,7 +32,7 @@ class Lengths:
 
 
 class Served:
-    """The model server's embeddings alone; ``asked`` counts requests by method and status."""
+    """The model server's embeddings alone; ``asked`` counts requests by method."""
 
     def __init__(self) -> None:
         self.lane = Lane("embedding", 1, 0)
