@@ -91,7 +91,7 @@ class Embeddings:
         urgent = len(texts) == 1 or sum(map(len, texts)) <= _URGENT_CHARS
         lane = self._urgent if urgent else self._bulk
         if len(texts) == 1 and len(texts[0]) <= _QUESTION_CHARS:
-            embedding = self._minilm.embed_one(texts[0])
+            embedding = self._minilm.embed(texts[0])
             self._cache.put(texts[0], embedding)
             return {texts[0]: embedding}
         parts = [texts[start :: lane.threads] for start in range(lane.threads)]
@@ -102,10 +102,10 @@ class Embeddings:
     async def _part(self, lane: Lane, texts: list[str]) -> dict[str, Embedding]:
         """The embeddings of ``texts``, by one of the lane's threads at a time."""
         made = {}
-        async for batch in lane.turns(self._minilm.embed(texts)):
-            for at, embedding in batch.items():
-                made[texts[at]] = embedding
-                self._cache.put(texts[at], embedding)
+        steps = ((text, self._minilm.embed(text)) for text in texts)
+        async for text, embedding in lane.turns(steps):
+            made[text] = embedding
+            self._cache.put(text, embedding)
         return made
 
 

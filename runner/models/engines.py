@@ -46,7 +46,7 @@ def load(models: Models, cache_dir: Path, report: Report) -> Engines:
 
     def embedding() -> MiniLM:
         minilm = MiniLM(weights.ensure(weights.MINILM, cache_dir, report))
-        list(minilm.embed([_WARM_UP]))
+        minilm.embed(_WARM_UP)
         return minilm
 
     with ThreadPoolExecutor(3, "load") as pool:

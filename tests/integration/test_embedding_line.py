@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import aiohttp
 import numpy as np
@@ -24,10 +24,7 @@ LINE = f"/v1/embeddings/line?model={MODEL}"
 class Lengths:
     """A model whose vectors tell how long the text was."""
 
-    def embed(self, texts: list[str]) -> Iterator[dict[int, Embedding]]:
-        yield {at: self.embed_one(text) for at, text in enumerate(texts)}
-
-    def embed_one(self, text: str) -> Embedding:
+    def embed(self, text: str) -> Embedding:
         return Embedding(np.full(384, len(text), np.float32), 1)
 
 

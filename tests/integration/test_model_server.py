@@ -27,11 +27,10 @@ from livekit.agents import utils
 from livekit.plugins import openai as livekit_openai
 
 from runner.config import Models
-from runner.models import weights
 from runner.models.api import refusals
 from runner.models.embeddings import Embeddings
 from runner.models.lanes import Lane
-from runner.models.minilm import Embedding, MiniLM
+from runner.models.minilm import Embedding
 from runner.models.service import SETTINGS, Settings, service
 from runner.models.speech import Speech
 from runner.services import Supervisor
@@ -463,18 +462,6 @@ async def embed(http: aiohttp.ClientSession, texts: object, **more: object) -> t
         return await answer.json(), int(answer.headers["X-Cached"])
 
 
-def test_a_text_has_the_same_vector_alone_and_among_longer_ones(cache_dir):
-    minilm = MiniLM(weights.ensure(weights.MINILM, cache_dir, lambda _: None))
-    texts = [f"{'A word and another. ' * n}Number {n}." for n in range(40)]
-    together = {at: made for batch in minilm.embed(texts) for at, made in batch.items()}
-    assert sorted(together) == list(range(40))
-    for at, text in enumerate(texts):
-        [alone] = minilm.embed([text])
-        assert together[at].vector == pytest.approx(alone[0].vector, abs=1e-6)
-        assert minilm.embed_one(text).vector == pytest.approx(alone[0].vector, abs=1e-6)
-        assert minilm.embed_one(text).tokens == alone[0].tokens
-
-
 async def test_known_texts_are_not_computed_again(http):
     text = "A text that no other test embeds."
     first, cached_first = await embed(http, [text, text])
@@ -492,13 +479,10 @@ class Indexing:
         self.begun = threading.Event()
         self.go_on = threading.Event()
 
-    def embed(self, texts: list[str]) -> Iterator[dict[int, Embedding]]:
-        if len(texts[0]) > 1000:
+    def embed(self, text: str) -> Embedding:
+        if len(text) > 1000:
             self.begun.set()
             self.go_on.wait()
-        yield {at: self.embed_one(text) for at, text in enumerate(texts)}
-
-    def embed_one(self, _: str) -> Embedding:
         return Embedding(np.ones(384, np.float32), 1)
 
 

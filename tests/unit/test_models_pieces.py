@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from runner.models.minilm import Cache, Embedding, batches
+from runner.models.minilm import Cache, Embedding
 from runner.models.piper import pieces
 from runner.models.vad import Span, joined
 
@@ -43,17 +43,6 @@ def test_pauses_are_joined_up_to_the_longest():
     assert list(joined(spans, 40)) == [Span(0, 40), Span(100, 110)]
     assert list(joined(spans, 30)) == [Span(0, 20), Span(25, 40), Span(100, 110)]
     assert list(joined([], 30)) == []
-
-
-def test_texts_of_like_length_are_batched_within_the_bounds():
-    lengths = [500, 3, 512, 4, 300, *([10] * 40)]
-    made = list(batches(lengths))
-    assert sorted(at for batch in made for at in batch) == list(range(45))
-    assert made[0][:2] == [1, 3]
-    assert made[-3:] == [[4], [0], [2]]
-    for batch in made[:-3]:
-        assert max(lengths[at] for at in batch) * len(batch) <= 128
-    assert len(made) <= 8
 
 
 def test_the_text_that_was_not_asked_for_longest_is_forgotten():
