@@ -49,18 +49,18 @@ class Unrounded(encoder.Graph):
         super().__init__(known, np.ones((LAYERS, 2, 384), np.float16))
         self.given: list[str] = []
 
-    def _balanced(
-        self, name: str, given: str, matrix: Matrix, bias: Matrix, magnitudes: Matrix
-    ) -> str:
-        self.given.append(given)
-        return self._quick(name, given, matrix, bias)
-
-    def _exact(self, name: str, given: str, matrix: Matrix, bias: Matrix) -> str:
+    def _exact(self, name: str, given: str) -> str:
         if "intermediate" in name:
             self.given.append(given)
-        return self._quick(name, given, matrix, bias)
+        return self._unrounded(name, given)
 
-    def _quick(self, name: str, given: str, matrix: Matrix, bias: Matrix) -> str:
+    def _quick(self, name: str, given: str, magnitudes: Matrix | None = None) -> str:
+        if magnitudes is not None:
+            self.given.append(given)
+        return self._unrounded(name, given)
+
+    def _unrounded(self, name: str, given: str) -> str:
+        matrix, bias = self._dense(name)
         turned = self._constant(f"{name}.matrix", np.ascontiguousarray(matrix.T))
         product = self._node(f"{name}.unbiased", "MatMul", [given, turned])
         return self._node(f"{name}.product", "Add", [product, self._constant(f"{name}.b", bias)])
@@ -69,13 +69,8 @@ class Unrounded(encoder.Graph):
 class Exact(encoder.Graph):
     """Every matrix in blocks."""
 
-    def _balanced(
-        self, name: str, given: str, matrix: Matrix, bias: Matrix, magnitudes: Matrix
-    ) -> str:
-        return self._exact(name, given, matrix, bias)
-
-    def _quick(self, name: str, given: str, matrix: Matrix, bias: Matrix) -> str:
-        return self._exact(name, given, matrix, bias)
+    def _quick(self, name: str, given: str, magnitudes: Matrix | None = None) -> str:
+        return self._exact(name, given)
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:

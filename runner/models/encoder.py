@@ -35,6 +35,8 @@ _INT8_COMPUTE = 4  # MatMulNBits' accuracy level at which it multiplies in 8 bit
 _OPSET = 17
 _IR_VERSION = 8
 _FUSED = "com.microsoft"
+_JOINED = "attention.self"
+_PARTS = ("query", "key", "value")
 _NONE = ""  # an input that is left out
 
 
@@ -88,29 +90,21 @@ class Graph:
     def _layer(self, number: int, hidden: str) -> str:
         layer = f"encoder.layer.{number}"
         attended = self._attention(layer, hidden, self._magnitudes[number, 0])
-        projected = self._quick(
-            f"{layer}.attention.output.dense",
-            attended,
-            *self._dense(f"{layer}.attention.output.dense"),
-        )
+        projected = self._quick(f"{layer}.attention.output.dense", attended)
         hidden = self._normed(f"{layer}.attention.output", hidden, projected)
         wide = f"{layer}.intermediate.dense"
         if number < _FIRST_QUICK:
-            inner = self._exact(wide, hidden, *self._dense(wide))
+            inner = self._exact(wide, hidden)
         else:
-            magnitudes = self._magnitudes[number, 1]
-            inner = self._balanced(wide, hidden, *self._dense(wide), magnitudes)
+            inner = self._quick(wide, hidden, self._magnitudes[number, 1])
         active = self._node(f"{layer}.active", "Gelu", [inner], _FUSED)
-        narrow = f"{layer}.output.dense"
-        narrowed = self._exact(narrow, active, *self._dense(narrow))
+        narrowed = self._exact(f"{layer}.output.dense", active)
         return self._normed(f"{layer}.output", hidden, narrowed)
 
     def _attention(self, layer: str, hidden: str, magnitudes: Matrix) -> str:
         """Query, key and value by one multiplication."""
-        parts = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
-        matrices, biases = zip(*map(self._dense, parts), strict=True)
-        joined = np.concatenate(matrices), np.concatenate(biases)
-        together = self._balanced(f"{layer}.attention.self", hidden, *joined, magnitudes)
+        together = self._quick(f"{layer}.{_JOINED}", hidden, magnitudes)
+        parts = [f"{layer}.{_JOINED}.{part}" for part in _PARTS]
         self._nodes.append(helper.make_node("Split", [together], parts, axis=-1, name=layer))
         return self._node(f"{layer}.heads", "MultiHeadAttention", parts, _FUSED, num_heads=_HEADS)
 
@@ -124,19 +118,22 @@ class Graph:
 
     def _dense(self, name: str) -> tuple[Matrix, Matrix]:
         """Its matrix of shape (out, in), and its bias."""
-        return self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        names = [f"{name}.{part}" for part in _PARTS] if name.endswith(_JOINED) else [name]
+        matrix, bias = (
+            np.concatenate([self._weights[f"{one}.{what}"] for one in names])
+            for what in ("weight", "bias")
+        )
+        return matrix, bias
 
-    def _balanced(
-        self, name: str, given: str, matrix: Matrix, bias: Matrix, magnitudes: Matrix
-    ) -> str:
-        """Quickly, after the loud channels' range has gone over to the weights."""
-        factors = magnitudes**_ALPHA / np.abs(matrix).max(axis=0) ** (1 - _ALPHA)
-        balance = self._constant(f"{name}.balance", 1 / factors)
-        balanced = self._node(f"{name}.balanced", "Mul", [given, balance])
-        return self._quick(name, balanced, matrix * factors, bias)
-
-    def _quick(self, name: str, given: str, matrix: Matrix, bias: Matrix) -> str:
-        """One scale for what is given, and one for each row."""
+    def _quick(self, name: str, given: str, magnitudes: Matrix | None = None) -> str:
+        """One scale for what is given, and one for each row; with the ``magnitudes`` of what is
+        given, after its loud channels' range has gone over to the matrix."""
+        matrix, bias = self._dense(name)
+        if magnitudes is not None:
+            factors = magnitudes**_ALPHA / np.abs(matrix).max(axis=0) ** (1 - _ALPHA)
+            balance = self._constant(f"{name}.balance", 1 / factors)
+            given = self._node(f"{name}.balanced", "Mul", [given, balance])
+            matrix = matrix * factors
         scales = np.abs(matrix).max(axis=1) / 127
         rounded = np.round(matrix / scales[:, None]).astype(np.int8)
         inputs = [
@@ -148,8 +145,9 @@ class Graph:
         ]
         return self._node(f"{name}.product", "DynamicQuantizeMatMul", inputs, _FUSED)
 
-    def _exact(self, name: str, given: str, matrix: Matrix, bias: Matrix) -> str:
+    def _exact(self, name: str, given: str) -> str:
         """A scale a block, of what is given and of each row."""
+        matrix, bias = self._dense(name)
         rounded, scales = eight_bits(matrix)
         inputs = [
             given,
