@@ -50,11 +50,9 @@ def application(engines: Engines, models: Models) -> web.Application:
             web.get("/v1/models/{id:.+}", _one(listed)),
             web.post("/v1/audio/transcriptions", stt.post),
             web.post("/v1/audio/speech", tts.post),
-            web.post("/v1/embeddings", embedding.post),
-            web.get("/v1/embeddings/line", embedding.line),
         ]
     )
-    app.on_shutdown.append(lambda _: embedding.hang_up())
+    embedding.add_to(app)
     app.cleanup_ctx.append(_closing(lanes))
     return app
 

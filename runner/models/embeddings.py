@@ -37,6 +37,12 @@ class Embeddings:
             "dimensions": EMBEDDING_DIMENSIONS,
         }
 
+    def add_to(self, app: web.Application) -> None:
+        """Its endpoints; at the server's end, which would wait for them, the lines are closed."""
+        app.router.add_post("/v1/embeddings", self.post)
+        app.router.add_get("/v1/embeddings/line", self.line)
+        app.on_shutdown.append(self._hang_up)
+
     async def post(self, request: web.Request) -> web.Response:
         """A vector a text, in their order. ``X-Cached`` counts those that were known already."""
         wanted = await read_json(request, EmbeddingRequest)
@@ -80,8 +86,7 @@ class Embeddings:
             await line.close()
         return line
 
-    async def hang_up(self) -> None:
-        """Closes the lines: the server's end would wait for them."""
+    async def _hang_up(self, _: web.Application) -> None:
         await asyncio.gather(*(line.close(code=WSCloseCode.GOING_AWAY) for line in self._lines))
 
     async def _one(self, text: str) -> Embedding:

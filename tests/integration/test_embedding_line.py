@@ -39,9 +39,7 @@ class Served:
     def _server(self, port: int | None = None) -> TestServer:
         embeddings = Embeddings(Lengths(), self.lane, self.lane)  # type: ignore[arg-type]
         app = web.Application(middlewares=[self._count, refusals])
-        app.router.add_post("/v1/embeddings", embeddings.post)
-        app.router.add_get("/v1/embeddings/line", embeddings.line)
-        app.on_shutdown.append(lambda _: embeddings.hang_up())
+        embeddings.add_to(app)
         return TestServer(app, port=port)
 
     @web.middleware

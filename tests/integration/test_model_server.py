@@ -490,7 +490,7 @@ async def test_a_question_does_not_wait_for_an_index():
     model = Indexing()
     lanes = Lane("embedding", 1, 1), Lane("indexing", 1, 1)
     app = web.Application(middlewares=[refusals])
-    app.router.add_post("/v1/embeddings", Embeddings(model, *lanes).post)
+    Embeddings(model, *lanes).add_to(app)
     async with TestClient(TestServer(app), timeout=PATIENCE) as client:
         body = {"model": "all-MiniLM-L6-v2", "input": ["x" * 5000, "y" * 5000]}
         indexing = asyncio.create_task(client.post("/v1/embeddings", json=body))
