@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import os
 import random
-import statistics
 import sys
 import tempfile
 import time
@@ -32,12 +31,12 @@ from runner.agent import VoiceAgent
 from runner.app import main as runner
 from runner.bench import arm, bench
 from runner.bench.arms import Arm, arms
+from runner.bench.figures import difference, percentile
 from runner.eval import questions
 from runner.folders import RESOURCES
 from runner.rag.search import Hit, Search
 
 TURNS = 40
-RESAMPLES = 4000
 LONGEST_MS = 300  # a turn whose search was not wanted again begins anew
 FIRST = 2  # turns at which nothing is warm
 TIMES = "RETRIEVAL_TIMES"  # the environment variable that names the file of the times
@@ -115,19 +114,10 @@ def told(times: Path) -> str:
     rows = [line.split() for line in times.read_text().splitlines()]
     kept = [(one == "1", float(ms)) for one, ms in rows[FIRST:] if float(ms) < LONGEST_MS]
     on, off = ([ms for searched, ms in kept if searched is want] for want in (True, False))
-
-    def between(some: list[float], others: list[float]) -> float:
-        return statistics.median(some) - statistics.median(others)
-
-    draws = sorted(
-        between(random.choices(on, k=len(on)), random.choices(off, k=len(off)))
-        for _ in range(RESAMPLES)
-    )
-    low, high = draws[RESAMPLES // 40], draws[-RESAMPLES // 40]
     return (
-        f"first token after {statistics.median(on):.1f} ms with documents ({len(on)} turns) and "
-        f"{statistics.median(off):.1f} without ({len(off)}): "
-        f"they add {between(on, off):.1f} ms ({low:.1f} to {high:.1f})"
+        f"first token after {percentile(on, 50).text(1)} ms with documents ({len(on)} turns) and "
+        f"{percentile(off, 50).text(1)} without ({len(off)}): "
+        f"they add {difference(on, off, 50).text(1)} ms"
     )
 
 

@@ -37,11 +37,20 @@ def percentile(values: Sequence[float], share: float) -> Figure:
 
 def ratio(one: Sequence[float], other: Sequence[float], share: float) -> Figure:
     """How many times a percentile of ``other`` that of ``one`` is."""
+    return _compared(np.divide, one, other, share)
+
+
+def difference(one: Sequence[float], other: Sequence[float], share: float) -> Figure:
+    """How much more a percentile of ``one`` is than that of ``other``."""
+    return _compared(np.subtract, one, other, share)
+
+
+def _compared(how: np.ufunc, one: Sequence[float], other: Sequence[float], share: float) -> Figure:
     first, second = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    value = float(np.percentile(first, share) / np.percentile(second, share))
+    value = float(how(np.percentile(first, share), np.percentile(second, share)))
     return _figure(
         value,
-        lambda draw: _percentiles(draw, first, share) / _percentiles(draw, second, share),
+        lambda draw: how(_percentiles(draw, first, share), _percentiles(draw, second, share)),
     )
 
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from runner.bench import knee, objectives, pareto, report
 from runner.bench.caller import Answered, Heard
-from runner.bench.figures import percentile, ratio
+from runner.bench.figures import difference, percentile, ratio
 from runner.bench.plots import Bar, Series, bars, lines, shares
 from runner.bench.results import Folder, Results, Run
 from runner.bench.summary import against, groups, names
@@ -76,6 +76,12 @@ def test_more_turns_make_a_narrower_interval() -> None:
     draw = np.random.default_rng(7)
     few, many = (percentile(list(draw.normal(1.0, 0.1, count)), 50) for count in (20, 500))
     assert many.high - many.low < few.high - few.low
+
+
+def test_a_difference_is_that_of_the_medians() -> None:
+    found = difference([5.0, 6.0, 7.0], [1.0, 2.0, 3.0], 50)
+    assert found.value == 4
+    assert 2 <= found.low < 4 < found.high <= 6
 
 
 def test_a_ratio_is_of_percentiles_and_has_an_interval_around_it() -> None:
