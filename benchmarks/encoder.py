@@ -35,6 +35,7 @@ COMPARED = ("md", "csv", "json", "log", "py")
 TEXT_CHARS = 1000  # as the chunks of documents
 TEXTS = 25  # of a kind
 LAYERS = 6
+CHANNELS = 384 + 384 + 1536  # of a layer, as `encoder.Graph` has them
 REST_S = 0.05  # before a question, which comes to a cold cache then
 
 Matrix = NDArray[np.float32]
@@ -46,31 +47,18 @@ class Unrounded(encoder.Graph):
     """In fp32, as published. ``given``: what comes into the matrices that are balanced."""
 
     def __init__(self, known: encoder.Weights) -> None:
-        super().__init__(known, np.ones((LAYERS, 2, 384), np.float16))
+        super().__init__(known, np.ones((LAYERS, CHANNELS), np.float16))
         self.given: list[str] = []
 
-    def _exact(self, name: str, given: str) -> str:
-        if "intermediate" in name:
-            self.given.append(given)
-        return self._unrounded(name, given)
-
-    def _quick(self, name: str, given: str, magnitudes: Matrix | None = None) -> str:
+    def _product(
+        self, name: str, given: str, magnitudes: Matrix | None = None, loud: int = 0
+    ) -> str:
         if magnitudes is not None:
             self.given.append(given)
-        return self._unrounded(name, given)
-
-    def _unrounded(self, name: str, given: str) -> str:
         matrix, bias = self._dense(name)
         turned = self._constant(f"{name}.matrix", np.ascontiguousarray(matrix.T))
         product = self._node(f"{name}.unbiased", "MatMul", [given, turned])
         return self._node(f"{name}.product", "Add", [product, self._constant(f"{name}.b", bias)])
-
-
-class Exact(encoder.Graph):
-    """Every matrix in blocks."""
-
-    def _quick(self, name: str, given: str, magnitudes: Matrix | None = None) -> str:
-        return self._exact(name, given)
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -89,17 +77,18 @@ def runs(model: onnx.ModelProto) -> Run:
 
 
 def seen_magnitudes(known: encoder.Weights, texts: list[Ids]) -> NDArray[np.float16]:
-    """The largest magnitude of each channel that comes into a layer, and into its wide part."""
+    """The largest magnitude of each channel, as `encoder.Graph` wants them."""
     graph = Unrounded(known)
     model = graph.model()
     for name in graph.given:
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     made = session(model)
-    largest = np.zeros((len(graph.given), 384), np.float32)
+    largest = np.zeros((LAYERS, CHANNELS), np.float32)
     for ids in texts:
-        for at, channels in enumerate(made.run(graph.given, {"input_ids": ids})):
-            largest[at] = np.maximum(largest[at], np.abs(channels[0]).max(axis=0))
-    return largest.reshape(LAYERS, 2, 384).astype(np.float16)
+        given = made.run(graph.given, {"input_ids": ids})
+        channels = [np.abs(one[0]).max(axis=0) for one in given]
+        largest = np.maximum(largest, np.concatenate(channels).reshape(LAYERS, CHANNELS))
+    return largest.astype(np.float16)
 
 
 def slices(kind: str) -> Iterator[str]:
@@ -160,7 +149,6 @@ def main() -> None:
         print(f"{MAGNITUDES}: from {len(seen)} texts")
     graphs = {
         "fp32": runs(Unrounded(known).model()),
-        "blocks": runs(Exact(known, np.load(MAGNITUDES)).model()),
         "ours": runs(encoder.Graph(known, np.load(MAGNITUDES)).model()),
     }
     asked = [one.question for one in questions(RESOURCES / "eval" / "questions.yaml")]

@@ -1,10 +1,10 @@
 """MiniLM's encoder, made from the published fp32 weights as a graph that ONNX Runtime runs.
 
-The weights of its layers are rounded to 8 bits, and the runtime rounds what the layers are given.
-The quick way has one scale for all that a layer is given, and a few loud channels leave nothing to
-the others; so its channels are balanced first, as SmoothQuant does it (Xiao et al. 2023), by what
-was seen of them: ``encoder.npy``, which benchmarks/encoder.py makes. The exact way has a scale for
-each block of 32, and takes half as long again; the layers have it that would lose most.
+The weights of its layers are rounded to 8 bits, and the runtime rounds what the layers are given,
+with one scale for all of it: a few loud channels would leave nothing to the others. So they are
+balanced first, as SmoothQuant does it (Xiao et al. 2023), by what was seen of them:
+``encoder.npy``, which benchmarks/encoder.py makes. In the wide parts the loudest stay in fp32 and
+are multiplied apart, as LLM.int8() does it (Dettmers et al. 2022).
 
 The cosine with fp32 stays above .999 (of single words .996), where published int8 exports fall to
 .9985. Most operators are the runtime's own fused ones.
@@ -28,10 +28,11 @@ Weights = Mapping[str, Matrix]
 _LAYERS = 6
 _HEADS = 12
 _EPSILON = 1e-12  # of the layers' norms, as the model's config.json has it
-_BLOCK = 32
-_ALPHA = 0.65  # the part of the loud channels' range that the weights take over; .55 to .75 do too
-_FIRST_QUICK = 3  # of the wide parts: in the earlier layers one channel is loudest by far
-_INT8_COMPUTE = 4  # MatMulNBits' accuracy level at which it multiplies in 8 bits
+_WIDTH = 384
+_ALPHA = 0.65  # the part of loud channels' range that the weights take over, of all channels …
+_ALPHA_QUIET = 0.5  # … and without the loudest
+_LOUD = 16  # channels that come into a wide part
+_LOUD_WIDE = 64  # of its 1536
 _OPSET = 17
 _IR_VERSION = 8
 _FUSED = "com.microsoft"
@@ -51,8 +52,8 @@ def encoder(weights: Path) -> bytes:
 class Graph:
     """The graph as far as it is made. A node and what it gives have one name.
 
-    ``magnitudes``: of shape (6, 2, 384), the largest one of each channel that comes into a layer,
-    and into its wide part.
+    ``magnitudes``: of shape (6, 2304), the largest one of each channel that comes into a layer
+    (384), into its wide part (384), and into what makes that narrow again (1536).
     """
 
     def __init__(self, weights: Weights, magnitudes: NDArray[np.float16]) -> None:
@@ -89,21 +90,18 @@ class Graph:
 
     def _layer(self, number: int, hidden: str) -> str:
         layer = f"encoder.layer.{number}"
-        attended = self._attention(layer, hidden, self._magnitudes[number, 0])
-        projected = self._quick(f"{layer}.attention.output.dense", attended)
+        into, widened, narrowed = np.split(self._magnitudes[number], [_WIDTH, 2 * _WIDTH])
+        attended = self._attention(layer, hidden, into)
+        projected = self._product(f"{layer}.attention.output.dense", attended)
         hidden = self._normed(f"{layer}.attention.output", hidden, projected)
-        wide = f"{layer}.intermediate.dense"
-        if number < _FIRST_QUICK:
-            inner = self._exact(wide, hidden)
-        else:
-            inner = self._quick(wide, hidden, self._magnitudes[number, 1])
-        active = self._node(f"{layer}.active", "Gelu", [inner], _FUSED)
-        narrowed = self._exact(f"{layer}.output.dense", active)
-        return self._normed(f"{layer}.output", hidden, narrowed)
+        wide = self._product(f"{layer}.intermediate.dense", hidden, widened, _LOUD)
+        active = self._node(f"{layer}.active", "Gelu", [wide], _FUSED)
+        narrow = self._product(f"{layer}.output.dense", active, narrowed, _LOUD_WIDE)
+        return self._normed(f"{layer}.output", hidden, narrow)
 
     def _attention(self, layer: str, hidden: str, magnitudes: Matrix) -> str:
         """Query, key and value by one multiplication."""
-        together = self._quick(f"{layer}.{_JOINED}", hidden, magnitudes)
+        together = self._product(f"{layer}.{_JOINED}", hidden, magnitudes)
         parts = [f"{layer}.{_JOINED}.{part}" for part in _PARTS]
         self._nodes.append(helper.make_node("Split", [together], parts, axis=-1, name=layer))
         return self._node(f"{layer}.heads", "MultiHeadAttention", parts, _FUSED, num_heads=_HEADS)
@@ -125,15 +123,28 @@ class Graph:
         )
         return matrix, bias
 
-    def _quick(self, name: str, given: str, magnitudes: Matrix | None = None) -> str:
-        """One scale for what is given, and one for each row; with the ``magnitudes`` of what is
-        given, after its loud channels' range has gone over to the matrix."""
+    def _product(
+        self, name: str, given: str, magnitudes: Matrix | None = None, loud: int = 0
+    ) -> str:
+        """By the ``magnitudes`` of what is given its channels are balanced with the matrix, but for
+        the ``loud`` loudest, which are multiplied apart."""
         matrix, bias = self._dense(name)
-        if magnitudes is not None:
-            factors = magnitudes**_ALPHA / np.abs(matrix).max(axis=0) ** (1 - _ALPHA)
-            balance = self._constant(f"{name}.balance", 1 / factors)
-            given = self._node(f"{name}.balanced", "Mul", [given, balance])
-            matrix = matrix * factors
+        if magnitudes is None:
+            return self._rounded(name, given, matrix, bias)
+        reach = np.abs(matrix).max(axis=0)
+        loudest = np.argsort(magnitudes * reach)[len(reach) - loud :]
+        alpha = _ALPHA_QUIET if loud else _ALPHA
+        factors = magnitudes**alpha / reach ** (1 - alpha)
+        balance = 1 / factors
+        factors[loudest] = balance[loudest] = 0
+        even = self._node(
+            f"{name}.even", "Mul", [given, self._constant(f"{name}.balance", balance)]
+        )
+        product = self._rounded(name, even, matrix * factors, bias)
+        return self._with(name, product, given, loudest, matrix) if loud else product
+
+    def _rounded(self, name: str, given: str, matrix: Matrix, bias: Matrix) -> str:
+        """In 8 bits: one scale for what is given, and one for each row."""
         scales = np.abs(matrix).max(axis=1) / 127
         rounded = np.round(matrix / scales[:, None]).astype(np.int8)
         inputs = [
@@ -145,22 +156,15 @@ class Graph:
         ]
         return self._node(f"{name}.product", "DynamicQuantizeMatMul", inputs, _FUSED)
 
-    def _exact(self, name: str, given: str) -> str:
-        """A scale a block, of what is given and of each row."""
-        matrix, bias = self._dense(name)
-        rounded, scales = eight_bits(matrix)
-        inputs = [
-            given,
-            self._constant(f"{name}.rounded", rounded),
-            self._constant(f"{name}.scales", scales),
-            _NONE,  # of the zero points …
-            _NONE,  # … and of an order of the blocks
-            self._constant(f"{name}.bias", bias),
-        ]
-        sizes = {"N": matrix.shape[0], "K": matrix.shape[1], "bits": 8, "block_size": _BLOCK}
-        return self._node(
-            f"{name}.product", "MatMulNBits", inputs, _FUSED, accuracy_level=_INT8_COMPUTE, **sizes
-        )
+    def _with(
+        self, name: str, product: str, given: str, loudest: NDArray[np.int64], matrix: Matrix
+    ) -> str:
+        """The ``product`` of the others, and that of the ``loudest`` channels."""
+        places = self._constant(f"{name}.places", loudest)
+        columns = self._constant(f"{name}.columns", np.ascontiguousarray(matrix[:, loudest].T))
+        few = self._node(f"{name}.loudest", "Gather", [given, places], axis=2)
+        share = self._node(f"{name}.share", "MatMul", [few, columns])
+        return self._node(f"{name}.whole", "Add", [product, share])
 
     def _node(self, name: str, kind: str, inputs: list[str], domain: str = "", **more: Any) -> str:
         self._nodes.append(helper.make_node(kind, inputs, [name], name=name, domain=domain, **more))
@@ -172,14 +176,3 @@ class Graph:
     def _constant(self, name: str, values: NDArray[Any]) -> str:
         self._constants.append(numpy_helper.from_array(values, name))
         return name
-
-
-def eight_bits(
-    matrix: Matrix,
-) -> tuple[NDArray[np.uint8], Matrix]:
-    """A matrix of shape (out, in) as MatMulNBits wants it: numbers around 128 of shape (out,
-    blocks, 32), and a scale a block."""
-    blocks = matrix.reshape(len(matrix), -1, _BLOCK)
-    scales = np.maximum(np.abs(blocks).max(axis=2, keepdims=True) / 127, np.finfo(np.float32).tiny)
-    rounded = (np.round(blocks / scales) + 128).astype(np.uint8)
-    return rounded, scales.reshape(-1).astype(np.float32)

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 from runner.eval import questions
 from runner.folders import RESOURCES
-from runner.models import weights
-from runner.models.minilm import MiniLM
+from runner.models import minilm, weights
+from runner.models.minilm import MiniLM, overflows
 
 Matrix = NDArray[np.float32]
 
@@ -99,3 +99,31 @@ def test_the_rest_of_a_text_is_not_seen(folder: Path) -> None:
     long = "word " * 600
     assert model.embed(long).tokens == 512
     assert model.embed(long).vector == pytest.approx(model.embed(long + "and more").vector)
+
+
+@pytest.mark.parametrize(
+    ("cores", "may"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni\n", False),
+        ("flags : avx2 avx_vnni", False),
+        ("flags : fpu avx2 avx512f", True),
+        ("Features : asimd asimddp", True),
+        ("", True),
+    ],
+)
+def test_cores_overflow_unless_they_say_that_they_do_not(
+    cores: str,
+    may: bool,
+) -> None:
+    assert overflows(cores) is may
+
+
+def test_cores_that_overflow_are_spared_it_and_find_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = []
+    for flags in ("avx2", "avx2 avx512_vnni"):
+        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+        monkeypatch.setattr(minilm, "_CORES", tmp_path / "cpuinfo")
+        vectors.append(MiniLM(folder).embed("When does the library open?").vector)
+    assert vectors[0] == pytest.approx(vectors[1], abs=1e-6)
