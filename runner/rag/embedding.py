@@ -36,7 +36,7 @@ def _numbers(embedding: Any) -> Any:
 
 
 def _unpacked(packed: bytes) -> list[float]:
-    return [number for (number,) in struct.iter_unpack("<f", packed)]
+    return list(struct.unpack(f"<{len(packed) // 4}f", packed))
 
 
 class _Embedding(BaseModel):
