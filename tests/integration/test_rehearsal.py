@@ -11,8 +11,17 @@ from tests.composed import composed
 
 REHEARSE = """
 import threading
+from livekit.agents.voice.io import AudioOutput
+
+finished, played_s = AudioOutput.on_playback_finished, []
+
+def noted(self, **how):
+    played_s.append(how["playback_position"])
+    finished(self, **how)
+
+AudioOutput.on_playback_finished = noted
 import runner.rehearsal
-print(threading.active_count())
+print(threading.active_count(), sum(played_s) > 0)
 """
 
 
@@ -30,10 +39,10 @@ def test_a_call_is_rehearsed_without_anybody_to_ask(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RUNNER_REHEARSAL", "")
     assert rehearsal.announce(composed()) == ["runner.rehearsal"]
     done = rehearsed(os.environ["RUNNER_REHEARSAL"])
-    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert (done.stdout, done.stderr) == ("1 True\n", "")
 
 
 def test_where_it_fails_calls_work_all_the_same() -> None:
     done = rehearsed("{}")
-    assert done.stdout == "1\n"
+    assert done.stdout == "1 False\n"
     assert "no call was rehearsed" in done.stderr
