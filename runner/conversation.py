@@ -116,6 +116,8 @@ async def conversation(
         stack.push_async_callback(embedder.aclose)
         search = Search(engine, embedder, config.rag, on_miss=desk.missed_search)
         stack.push_async_callback(search.aclose)
+        if config.rag.enabled:
+            search.warm()
         kept = await build.kept(config, persona.greeting or "")
         session = agent_session(config, desk, http, search.candidates, embedder.embed, kept)
         warmth = Warmth(http, build.far_servers(config))

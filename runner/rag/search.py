@@ -26,6 +26,7 @@ _COMMON = 50  # a word in more chunks than that says little about which one is m
 _TELLING = 0.1  # the weight of one word that ten chunks hold: such a chunk is about the question
 _FUZZY = 300  # of a word's chunks so many are looked at, which tells the common ones
 _WORDS = 20  # of a question; each is a look-up
+_FIRST = "hello"
 _TURNS_TO_SEND = 3  # of the event loop, until the question is on its way to be embedded
 _RRF = 60  # Cormack, Clarke and Büttcher 2009: a rank's weight is 1 / (60 + rank)
 _ALL = -1.0  # the least of cosines
@@ -126,8 +127,17 @@ class Search:
             for _ in range(_TURNS_TO_SEND):
                 await asyncio.sleep(0)
 
+    def warm(self) -> None:
+        """Begin a search that nobody waits for: it opens the lines, and has the query planned,
+        before the first question."""
+        self._search(self._question(_FIRST))
+
     async def aclose(self) -> None:
-        """Closes its connection."""
+        """Ends what still runs, and closes its connection."""
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await self._connection.aclose()
 
     async def candidates(self, question: str, filename: str = "") -> list[Hit]:

@@ -22,6 +22,7 @@ from runner.config import RAG, Agent, Database
 from runner.errors import DatabaseError
 from runner.folders import RESOURCES
 from runner.rag import vector_index
+from runner.rag.connection import OwnConnection
 from runner.rag.search import Hit, Search
 from runner.rag.vector_index import VectorIndex, ensure_vector_index
 
@@ -182,6 +183,23 @@ async def test_a_search_that_is_late_is_counted_and_serves_the_next_time(
     embedder.open.set()
     assert names(await search("apples")) == ["a.md"]
     assert embedder.texts == ["apples"]
+
+
+async def test_a_query_of_its_own_connection_is_planned_once(engine: AsyncEngine) -> None:
+    query = "SELECT custom_plans FROM pg_prepared_statements WHERE %(least)s <= custom_plans"
+    connection = OwnConnection(engine, query)
+    assert [await connection.value({"least": "0"}) for _ in range(3)] == [b"0"] * 3
+    await connection.aclose()
+
+
+async def test_a_search_that_is_warmed_ends_with_its_call(
+    search: Search, embedder: Embedder
+) -> None:
+    embedder.open.clear()
+    search.warm()
+    await embedder.called.wait()
+    await search.aclose()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_a_slow_embedding_server_does_not_keep_the_connections(
