@@ -1,7 +1,6 @@
 """An operator's port with much behind it: calls, sessions, documents, an hour of turns."""
 
 import math
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,6 +29,7 @@ from runner.providers.failure import Reason
 from runner.rag.search import Search
 from runner.switchboard import Switchboard
 from runner.timeline import Timeline
+from tests.ports import free_port
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 SESSION = "0d1c5f0e-8a64-4a36-9d3a-52f0a1c1a001"
@@ -179,13 +179,10 @@ def fill(connection: psycopg.Connection, folder: Path) -> None:
 def _config(folder: Path) -> Config:
     with initialize_config_dir(str(RESOURCES / "conf"), version_base="1.3"):
         found = config.load(compose("config"))
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        port = holder.getsockname()[1]
     return replace(
         found,
         rag=replace(found.rag, docs_dir=str(folder), min_similarity=-1.0),
-        operator=replace(found.operator, port=port),
+        operator=replace(found.operator, port=free_port()),
     )
 
 

@@ -23,9 +23,10 @@ from livekit import rtc
 
 from runner.audio import Samples, read_wav, write_wav
 from runner.worker import TURN_TOPIC
-from tests.calls.conftest import PATIENCE_S, VOICE_RATE_HZ, Runner, free_ports, post, start_runner
+from tests.calls.conftest import PATIENCE_S, VOICE_RATE_HZ, Runner, post, start_runner
 from tests.calls.words import words
 from tests.faults.own_postgres import kill_postgres
+from tests.ports import free_ports
 
 SECRETS = (
     *("kitchen", "tiger", "guitar", "pepper", "window", "rocket", "garden", "mountain", "pencil"),

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from psycopg.rows import dict_row
 
 from runner import postgres
 from runner.audio import Samples, write_wav
+from tests.ports import free_ports
 
 READY_TIMEOUT_S = 300  # a first start builds the LiveKit server
 STOP_TIMEOUT_S = 30
@@ -42,18 +42,6 @@ RECORD = """() => {
   })).observe(document.body, {childList: true, subtree: true, attributes: true});
 }"""
 """JavaScript by which a page keeps what it receives, until `write_recording` has it."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, in TCP or UDP."""
-    holders = [socket.socket() for _ in range(count)]
-    try:
-        for holder in holders:
-            holder.bind(("127.0.0.1", 0))
-        return [holder.getsockname()[1] for holder in holders]
-    finally:
-        for holder in holders:
-            holder.close()
 
 
 @dataclass

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from runner.audio import read_wav
-from tests.calls.conftest import Runner, free_ports, start_runner
+from tests.calls.conftest import Runner, start_runner
 from tests.calls.words import word_error_rate, words
+from tests.ports import free_ports
 
 ANSWER = (
     "The library opens early in the morning and closes late in the evening. On Sundays the "

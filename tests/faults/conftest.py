@@ -9,9 +9,10 @@ import pytest
 
 from runner.models.piper import Piper
 from runner.models.weights import PIPER, ensure
-from tests.calls.conftest import Runner, free_ports, start_runner
+from tests.calls.conftest import Runner, start_runner
 from tests.faults.hurt import RELEASE
 from tests.faults.talk import QUESTION
+from tests.ports import free_ports
 
 SECRET = "canary-livekit-secret-of-forty-characters"
 CANARIES = {

@@ -5,7 +5,6 @@ Time is real, but for playback: the caller's ear may hear faster than that.
 
 import asyncio
 import re
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +27,7 @@ from runner.rag.embedding import Embedder
 from runner.simulator.server import Simulator
 from runner.switchboard import Switchboard
 from tests.composed import composed as compose
+from tests.ports import free_ports
 
 ANSWER = "It opens at nine in the morning, and on Sunday it stays shut. Bring your card along."
 QUESTION = "When does the library open?"
@@ -40,12 +40,7 @@ _SERVERS = ("vllm", "ollama", "openrouter", "speaches_gpu", "speaches_cpu")
 
 def composed(*overrides: str) -> Config:
     """Everything simulated, on free ports, with one short answer; nothing stands in."""
-    holders = [socket.socket() for _ in range(len(_SERVERS) + 1)]
-    for holder in holders:
-        holder.bind(("127.0.0.1", 0))
-    control, *ports = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
+    control, *ports = free_ports(1 + len(_SERVERS))
     given = [
         "simulate=load",
         f"simulate.port={control}",

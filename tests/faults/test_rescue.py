@@ -19,7 +19,8 @@ import psutil
 import pytest
 from livekit import rtc
 
-from tests.calls.conftest import Runner, free_ports, start_runner
+from tests.calls.conftest import Runner, start_runner
+from tests.ports import free_ports
 
 SERVERS = ("vllm", "ollama", "openrouter", "speaches_gpu", "speaches_cpu")
 ANSWER = "It does."

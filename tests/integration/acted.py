@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from runner.livekit_server import Keys, service
 from runner.services import Supervisor
 from runner.web import Access, start_page
 from tests.chromium import CHROMIUM, FLAGS
+from tests.ports import free_port
 
 KEYS = Keys("page-test", "a-secret-that-is-thirty-two-bytes")
 READY_TIMEOUT_S = 30
@@ -81,19 +81,13 @@ class Visit:
         return jwt.decode(token, KEYS.api_secret, algorithms=["HS256"])
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(type=kind) as holder:
-        holder.bind(("127.0.0.1", 0))
-        return int(holder.getsockname()[1])
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def livekit() -> AsyncIterator[str]:
     """The address of a LiveKit server."""
     config = LiveKit(
         url=f"ws://127.0.0.1:{free_port()}",
         tcp_port=free_port(),
-        udp_port=free_port(socket.SOCK_DGRAM),
+        udp_port=free_port(),
         api_key_env="LIVEKIT_API_KEY",
         api_secret_env="LIVEKIT_API_SECRET",
         agent_name="voice-agent",

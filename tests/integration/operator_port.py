@@ -1,7 +1,6 @@
 """The operator's port as it is served in tests: over HTTP, with a real database."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from runner.rag.search import Search
 from runner.switchboard import Switchboard
 from runner.timeline import Timeline
 from tests.composed import composed
+from tests.ports import free_port
 
 CHANGE = {"X-Runner": "1"}
 HOSTILE = "<script>alert(1)</script>'; DROP TABLE agent_sessions; --"
@@ -45,12 +45,6 @@ ANSWER = {
 
 async def never(_: Key) -> None:
     await asyncio.Event().wait()
-
-
-def free_port() -> int:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        return int(holder.getsockname()[1])
 
 
 class Rooms:

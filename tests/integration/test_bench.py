@@ -14,7 +14,7 @@ from playwright.async_api import async_playwright
 
 from runner.bench.results import Folder
 from tests.chromium import CHROMIUM
-from tests.integration.acted import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SWEEPER = """

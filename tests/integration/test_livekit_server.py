@@ -1,7 +1,6 @@
 """A real LiveKit server as a child: its keys, what it opens, and who else may be at its address."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,17 +17,10 @@ from runner.folders import cache_dir
 from runner.livekit_server import Answer, Keys, check_access, who_answers
 from runner.services import Supervisor, port_taken
 from tests.composed import composed
+from tests.ports import free_ports
 
 PATIENCE_S = 60.0
 KEYS = Keys("a-key", "0" * 40)  # digits alone: YAML would read a number
-
-
-def free_ports(count: int) -> list[int]:
-    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
-    return ports
 
 
 def settings() -> LiveKit:

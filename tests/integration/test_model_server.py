@@ -5,7 +5,6 @@ import base64
 import io
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ from runner.models.minilm import Embedding
 from runner.models.service import SETTINGS, Settings, service
 from runner.models.speech import Speech
 from runner.services import Supervisor
+from tests.ports import free_port
 
 PATIENCE = aiohttp.ClientTimeout(60)  # a test that waits longer has failed
 VOICE = "en_US-joe-medium"
@@ -54,13 +54,6 @@ SENTENCES = (
     "Where are the conversations stored, and for how long are they kept?",
     "Thank you very much, goodbye.",
 )
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def config(whisper: str = "tiny.en") -> Models:

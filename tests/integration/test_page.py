@@ -14,9 +14,9 @@ from tests.integration.acted import (
     TURN,
     Visit,
     Worker,
-    free_port,
     joined,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -2,13 +2,14 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = """
@@ -20,14 +21,6 @@ QUESTIONS = """
   fact: [nine o'clock, "9:00"]
 - question: Who painted the Mona Lisa?
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
-
 
 Runner = Callable[..., subprocess.CompletedProcess[str]]
 

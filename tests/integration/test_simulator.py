@@ -30,6 +30,7 @@ from runner.simulator import service
 from runner.simulator.answers import tokens
 from runner.simulator.server import Simulator
 from tests.composed import composed
+from tests.ports import free_port
 
 ANSWER = "One two three, four five — sechs Überraschungen! Seven eight."
 QUICK = SimulatedServer("openai", 0, ["m"], first_s=0, per_token_s=0, answers=[ANSWER])
@@ -531,12 +532,6 @@ def is_json(event: str) -> bool:
         return isinstance(json.loads(event), dict)
     except ValueError:
         return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 async def transcribe(client: Client, sound: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from runner.livekit_server import check_access
 from runner.services import Command, Report, Service
 from runner.stack import Need, stack
 from tests.composed import composed
+from tests.ports import free_ports
 
 PATIENCE_S = 60.0
 LIVEKIT, MODELS = frozenset({Need.LIVEKIT}), frozenset({Need.MODELS})
@@ -40,10 +41,7 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    livekit, tcp, udp, models = (holder.getsockname()[1] for holder in holders)
-    for holder in holders:
-        holder.close()
+    livekit, tcp, udp, models = free_ports(4)
     return composed(
         f"livekit.url=ws://localhost:{livekit}",
         f"livekit.tcp_port={tcp}",
