@@ -3,15 +3,16 @@
 import random
 import socket
 
-_LOOPBACK = "127.0.0.1"
-_UNTRIED = random.SystemRandom().sample(range(20_000, 32_768), 12_768)
+from runner.services import port_taken
+
+_UNTRIED = random.sample(range(20_000, 32_768), 12_768)
 """In an order of this process's own, as another's tests may run beside it. Below 32768, where Linux
 takes the ports of outgoing connections from: one of those could come before the server."""
 
 
 def free_port() -> int:
     """A port that nobody has now, in TCP or UDP, and that no other test is given."""
-    while not _is_free(port := _UNTRIED.pop()):
+    while _taken(port := _UNTRIED.pop()):
         pass
     return port
 
@@ -21,11 +22,6 @@ def free_ports(count: int) -> list[int]:
     return [free_port() for _ in range(count)]
 
 
-def _is_free(port: int) -> bool:
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(type=kind) as holder:
-            try:
-                holder.bind((_LOOPBACK, port))
-            except OSError:
-                return False
-    return True
+def _taken(port: int) -> bool:
+    """At any address of this machine: LiveKit's are open at all of them."""
+    return any(port_taken("", port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM))

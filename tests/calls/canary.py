@@ -26,7 +26,7 @@ from runner.worker import TURN_TOPIC
 from tests.calls.conftest import PATIENCE_S, VOICE_RATE_HZ, Runner, post, start_runner
 from tests.calls.words import words
 from tests.faults.own_postgres import kill_postgres
-from tests.ports import free_ports
+from tests.ports import free_port
 
 SECRETS = (
     *("kitchen", "tiger", "guitar", "pepper", "window", "rocket", "garden", "mountain", "pencil"),
@@ -55,12 +55,12 @@ _AT_ONCE = 4  # callers who join, or whose turn is on; all others are in their c
 @contextmanager
 def canary_runner(data_dir: Path, callers: int) -> Iterator[tuple[Runner, int]]:
     """A runner for so many calls, and the port where its played servers are watched."""
-    control, *ports = free_ports(len(_SERVERS) + 1)
+    control = free_port()
     running = start_runner(
         data_dir,
         "simulate=speech",
         f"simulate.port={control}",
-        *(f"simulate.servers.{n}.port={p}" for n, p in zip(_SERVERS, ports, strict=True)),
+        *(f"simulate.servers.{n}.port={free_port()}" for n in _SERVERS),
         f"simulate.servers.vllm.answers={_ANSWERS}",
         f"livekit.max_calls={callers}",
         f"livekit.idle_processes={min(callers, 4)}",

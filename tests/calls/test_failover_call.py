@@ -13,7 +13,7 @@ import pytest
 from runner.audio import read_wav
 from tests.calls.conftest import Runner, start_runner
 from tests.calls.words import word_error_rate, words
-from tests.ports import free_ports
+from tests.ports import free_port
 
 ANSWER = (
     "The library opens early in the morning and closes late in the evening. On Sundays the "
@@ -51,16 +51,12 @@ class Simulated:
 
 @pytest.fixture(scope="module")
 def simulated(new_data_dir: Callable[[], Path]) -> Iterator[Simulated]:
-    control, operator, *ports = free_ports(len(SERVERS) + 2)
+    control = free_port()
     running = start_runner(
         new_data_dir(),
         "simulate=speech",
         f"simulate.port={control}",
-        f"operator.port={operator}",
-        *(
-            f"simulate.servers.{name}.port={port}"
-            for name, port in zip(SERVERS, ports, strict=True)
-        ),
+        *(f"simulate.servers.{name}.port={free_port()}" for name in SERVERS),
         f'simulate.servers.vllm.answers=["{ANSWER}"]',
         "agent.greeting=Hello.",
         "rag=off",

@@ -12,7 +12,7 @@ from runner.models.weights import PIPER, ensure
 from tests.calls.conftest import Runner, start_runner
 from tests.faults.hurt import RELEASE
 from tests.faults.talk import QUESTION
-from tests.ports import free_ports
+from tests.ports import free_port
 
 SECRET = "canary-livekit-secret-of-forty-characters"
 CANARIES = {
@@ -39,15 +39,11 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _simulated() -> list[str]:
     """Providers that say little."""
-    control, *ports = free_ports(1 + len(_SERVERS))
     return [
         "simulate=load",
         "rag=off",
-        f"simulate.port={control}",
-        *(
-            f"simulate.servers.{name}.port={port}"
-            for name, port in zip(_SERVERS, ports, strict=True)
-        ),
+        f"simulate.port={free_port()}",
+        *(f"simulate.servers.{name}.port={free_port()}" for name in _SERVERS),
         'simulate.servers.vllm.answers=["Yes."]',
         "agent.greeting=Hi.",
         "llm.api_key_env=VLLM_API_KEY",

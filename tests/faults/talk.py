@@ -27,7 +27,7 @@ from runner.rag.embedding import Embedder
 from runner.simulator.server import Simulator
 from runner.switchboard import Switchboard
 from tests.composed import composed as compose
-from tests.ports import free_ports
+from tests.ports import free_port
 
 ANSWER = "It opens at nine in the morning, and on Sunday it stays shut. Bring your card along."
 QUESTION = "When does the library open?"
@@ -40,14 +40,10 @@ _SERVERS = ("vllm", "ollama", "openrouter", "speaches_gpu", "speaches_cpu")
 
 def composed(*overrides: str) -> Config:
     """Everything simulated, on free ports, with one short answer; nothing stands in."""
-    control, *ports = free_ports(1 + len(_SERVERS))
     given = [
         "simulate=load",
-        f"simulate.port={control}",
-        *(
-            f"simulate.servers.{name}.port={port}"
-            for name, port in zip(_SERVERS, ports, strict=True)
-        ),
+        f"simulate.port={free_port()}",
+        *(f"simulate.servers.{name}.port={free_port()}" for name in _SERVERS),
         f'simulate.servers.vllm.answers=["{ANSWER}"]',
         "stand_in.llm=null",
         "stand_in.speech=null",

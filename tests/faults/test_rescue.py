@@ -20,7 +20,7 @@ import pytest
 from livekit import rtc
 
 from tests.calls.conftest import Runner, start_runner
-from tests.ports import free_ports
+from tests.ports import free_port
 
 SERVERS = ("vllm", "ollama", "openrouter", "speaches_gpu", "speaches_cpu")
 ANSWER = "It does."
@@ -103,15 +103,11 @@ async def caller(runner: Runner, resume: str | None = None) -> AsyncIterator[Cal
 
 def simulated(new_data_dir: Callable[[], Path], *more: str) -> Runner:
     """A runner whose models are played: what is tried here is all around them."""
-    control, *ports = free_ports(len(SERVERS) + 1)
     return start_runner(
         new_data_dir(),
         "simulate=load",
-        f"simulate.port={control}",
-        *(
-            f"simulate.servers.{name}.port={port}"
-            for name, port in zip(SERVERS, ports, strict=True)
-        ),
+        f"simulate.port={free_port()}",
+        *(f"simulate.servers.{name}.port={free_port()}" for name in SERVERS),
         f'simulate.servers.vllm.answers=["{ANSWER}"]',
         f"agent.greeting={GREETING}",
         f"agent.back={BACK}",
@@ -225,10 +221,8 @@ async def test_21_an_agent_that_dies_again_and_again_ends_the_call(runner: Runne
 async def test_21_the_callers_of_a_killed_worker_are_served_by_another(
     runner: Runner,
 ) -> None:
-    page, operator = free_ports(2)
-    guest = start_runner(
-        runner.data_dir, *runner.overrides, f"web.port={page}", f"operator.port={operator}"
-    )
+    ports = [f"{key}={free_port()}" for key in ("web.port", "operator.port")]
+    guest = start_runner(runner.data_dir, *runner.overrides, *ports)
     try:
         async with AsyncExitStack() as calls:
             callers = [await calls.enter_async_context(caller(runner)) for _ in range(6)]
